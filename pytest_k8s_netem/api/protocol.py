@@ -1,0 +1,79 @@
+"""What every store of declared state can do; objects are plain dicts as Kubernetes writes them in JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Object = dict[str, Any]
+
+
+class Kind(NamedTuple):
+    """A resource type, enough to build its URL."""
+
+    api_version: str
+    name: str
+    plural: str
+    namespaced: bool = True
+
+
+NAMESPACES = Kind("v1", "Namespace", "namespaces", namespaced=False)
+NODES = Kind("v1", "Node", "nodes", namespaced=False)
+PODS = Kind("v1", "Pod", "pods")
+SERVICES = Kind("v1", "Service", "services")
+EVENTS = Kind("v1", "Event", "events")
+DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
+REPLICASETS = Kind("apps/v1", "ReplicaSet", "replicasets")
+ENDPOINTSLICES = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
+TRAFFICPROFILES = Kind("k8s-netem.riasc.eu/v1", "TrafficProfile", "trafficprofiles", namespaced=False)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The answer to a list."""
+
+    items: list[Object]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One event of a watch: ``ADDED``, ``MODIFIED``, ``DELETED``, ``BOOKMARK``."""
+
+    type: str
+    object: Object = field(repr=False)
+
+
+class Api(Protocol):
+    """Kubernetes' API, as far as the project uses it; every refusal is an :class:`ApiError` with its HTTP status."""
+
+    async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        """One object (404 NotFound)."""
+
+    async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Listing:
+        """Objects of a namespace (None = all) that a label selector takes."""
+
+    def watch(self, kind: Kind, resource_version: str, namespace: str | None = None) -> AsyncIterator[Change]:
+        """Changes after a version, without end; 410 Expired when it is too old to resume from."""
+
+    async def create(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+        """Make it (409 AlreadyExists, 422 Invalid); ``generateName`` is honoured."""
+
+    async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
+        """Put it in place of the one with that name (409 Conflict if it carries another resourceVersion)."""
+
+    async def patch(
+        self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
+    ) -> Object:
+        """JSON merge patch (RFC 7386); ``subresource="status"`` touches nothing but the status."""
+
+    async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
+        """Delete it, or mark it with a deletionTimestamp while it has finalizers."""
+
+    async def close(self) -> None:
+        """End all watches and connections."""

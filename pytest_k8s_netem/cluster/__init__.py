@@ -1,0 +1,1 @@
+"""The user's handles (cluster, namespace, pod, impairment), written once over every provider."""

@@ -1,0 +1,1 @@
+"""Brings the kernels to what the objects declare: informers, queue, reconciler, channels to agents, leases."""

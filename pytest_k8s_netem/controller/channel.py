@@ -1,0 +1,39 @@
+"""The controller's end of a frame stream to one agent."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Channel(Protocol):
+    """An open session with an agent; it may serve many targets."""
+
+    async def request(self, op: str, *, target: str = "", **fields: Any) -> dict[str, Any]:
+        """Send one frame and wait for its answer's ``ok``.
+
+        :raises ImpairmentError: if the agent answers problems.
+        :raises ChannelClosed: if the stream ends first.
+        """
+
+    def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Unsolicited frames, until the stream ends."""
+
+    async def close(self) -> None:
+        """End the session; the agent heals what it owned."""
+
+
+class Channels(Protocol):
+    """Where the controller gets channels from: the local node host, or pods/exec."""
+
+    async def open(self, pod: dict[str, Any]) -> Channel:
+        """The channel that serves this pod (shared by all pods of one agent).
+
+        :raises ImpairmentError: if this pod can never be impaired, or not now.
+        """
+
+    def target(self, pod: dict[str, Any]) -> str:
+        """The pod's target name on its channel."""

@@ -1,0 +1,1 @@
+"""Whether what was observed is what was planned; pure, standard library only."""

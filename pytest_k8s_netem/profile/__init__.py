@@ -1,0 +1,1 @@
+"""What is declared: TrafficProfile, its units, selectors, dialects, presets and schema. Pure, standard library only."""

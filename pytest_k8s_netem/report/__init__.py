@@ -1,0 +1,1 @@
+"""What a person sees of a run: terminal lines and sections, JUnit properties; reads the run's events only."""

@@ -1,0 +1,67 @@
+"""What a test of this project may need of the machine, found by trying; a missing need is skipped or fails."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+
+def _netns() -> str:
+    """User namespaces or root: try what the embedded cluster does first."""
+    flags = "-n" if os.geteuid() == 0 else "-Urn"
+    tried = subprocess.run(["unshare", flags, "true"], capture_output=True, text=True, check=False)
+    return "" if tried.returncode == 0 else f"unshare {flags}: {tried.stderr.strip()}"
+
+
+def _netem() -> str:
+    script = "ip link add n type veth 2>/dev/null; tc qdisc add dev lo root netem delay 1ms"
+    flags = "-n" if os.geteuid() == 0 else "-Urn"
+    tried = subprocess.run(["unshare", flags, "sh", "-c", script], capture_output=True, text=True, check=False)
+    return "" if tried.returncode == 0 else "this kernel has no sch_netem; run the guest lane"
+
+
+def _program(*names: str) -> Callable[[], str]:
+    return lambda: "" if any(shutil.which(name) for name in names) else f"no {names[0]} on PATH: apt install {names[0]}"
+
+
+def _postgres() -> str:
+    found = shutil.which("postgres") or any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    return "" if found else "no postgres: apt install postgresql"
+
+
+NEEDS: dict[str, Callable[[], str]] = {
+    "linux": lambda: "" if sys.platform == "linux" else f"this is {sys.platform}",
+    "root": lambda: "" if os.geteuid() == 0 else "not root",
+    "netns": _netns,
+    "netem": _netem,
+    "uml": _program("linux.uml"),
+    "redis": _program("redis-server"),
+    "postgres": _postgres,
+    "tc": _program("tc"),
+    "ping": _program("ping"),
+    "iperf3": _program("iperf3"),
+}
+
+
+@functools.cache
+def _missing(need: str) -> str:
+    return NEEDS[need]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail where ``--netem-missing=fail``, a test whose ``needs`` are not met."""
+    for mark in item.iter_markers("needs"):
+        for need in mark.args:
+            if why := _missing(need):
+                if os.environ.get("NETEM_TESTS_MISSING") == "fail":
+                    pytest.fail(f"needs {need}: {why}", pytrace=False)
+                pytest.skip(f"needs {need}: {why}")
