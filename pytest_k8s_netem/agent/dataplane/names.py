@@ -1,0 +1,34 @@
+"""How devices, filters and actions of ours are told from other people's."""
+
+from __future__ import annotations
+
+import secrets
+
+PREFIX = "netem-"
+ALIAS = "pytest-k8s-netem"
+"""Written to every device of ours (IFLA_IFALIAS): with :data:`PREFIX` it makes leftovers recognisable."""
+MAX_NAME = 15
+"""IFNAMSIZ of linux/if.h without the final NUL."""
+
+PRIORITIES = range(0x4E00, 0x7000)
+"""Filter priorities that are ours on a clsact hook."""
+COOKIE = b"pytest-k8s-netem"
+"""Sixteen bytes at the actions of our filters (TCA_ACT_COOKIE)."""
+MARK = 0x4E45544D
+"""Mark of a frame that the user-space engine hands back: it passes our ingress filters once."""
+
+
+def device(role: str) -> str:
+    """A new device name: prefix, role of at most four letters, random digits.
+
+    :raises ValueError: if the role is longer.
+    """
+    if len(role) > 4:
+        raise ValueError(f"role {role!r} has more than four letters")
+    digits = MAX_NAME - len(PREFIX) - len(role)
+    return f"{PREFIX}{role}{secrets.token_hex(4)[: min(digits, 8)]}"
+
+
+def is_ours(name: str, alias: str = ALIAS) -> bool:
+    """Whether a device of that name and alias was made by :func:`device`."""
+    return name.startswith(PREFIX) and alias == ALIAS

@@ -1,0 +1,69 @@
+"""Entering a network namespace by descriptor, and coming back."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLONE_NEWNET = 0x40000000
+"""linux/sched.h."""
+
+
+def current() -> int:
+    """A descriptor (close-on-exec) of the calling thread's network namespace; the caller closes it.
+
+    :raises OSError: if /proc is not mounted.
+    """
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def enter(fd: int) -> None:
+    """Move the calling thread into the network namespace of a descriptor, see setns(2).
+
+    :raises OSError: if the descriptor is none (EINVAL) or CAP_SYS_ADMIN over it lacks (EPERM).
+    """
+    if hasattr(os, "setns"):  # Python 3.12
+        os.setns(fd, CLONE_NEWNET)
+    else:
+        _call("setns", fd, CLONE_NEWNET)
+
+
+def unshare() -> None:
+    """Move the calling thread into a network namespace of its own, see unshare(2).
+
+    :raises OSError: without CAP_SYS_ADMIN (EPERM).
+    """
+    if hasattr(os, "unshare"):  # Python 3.12
+        os.unshare(CLONE_NEWNET)
+    else:
+        _call("unshare", CLONE_NEWNET)
+
+
+@contextmanager
+def entered(fd: int) -> Iterator[None]:
+    """Be in the namespace of ``fd`` for the body: sockets opened there belong to it for good.
+
+    :raises OSError: as :func:`enter`; the thread is then where it was.
+    """
+    home = current()
+    try:
+        enter(fd)
+        try:
+            yield
+        finally:
+            enter(home)
+    finally:
+        os.close(home)
+
+
+def _call(name: str, *arguments: int) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
