@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from pytest_k8s_netem.errors import ImpairmentError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+class ChannelClosed(ImpairmentError):
+    """The stream to an agent has ended, or broke; what the agent held for us it heals by itself."""
 
 
 class Channel(Protocol):

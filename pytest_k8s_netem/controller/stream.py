@@ -1,0 +1,146 @@
+"""Frames over a stream: requests answered by id, unsolicited events in order, one reader for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.model.frames import VERSION, Decoder, FrameError, encode
+from pytest_k8s_netem.model.problem import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+MAX_EVENTS = 4096
+"""Most events kept for a reader that does not come; the oldest go first."""
+CHUNK = 1 << 16
+
+
+class StreamChannel:
+    """Implements :class:`pytest_k8s_netem.controller.channel.Channel`; made by :meth:`over`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str = "agent") -> None:
+        self.name = name
+        self._reader = reader
+        self._writer = writer
+        self._ids = count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
+        self._news = asyncio.Event()
+        self._closed: ChannelClosed | None = None
+        self._task = asyncio.get_running_loop().create_task(self._read(), name=f"frames from {name}")
+
+    @classmethod
+    async def over(cls, sock: socket.socket, name: str = "agent") -> StreamChannel:
+        """A channel over a connected unix stream socket, which it owns from now on.
+
+        :param name: whose stream it is, for messages.
+        """
+        return cls(*await asyncio.open_unix_connection(sock=sock), name)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended."""
+        return self._closed is not None
+
+    async def request(self, op: str, *, target: str = "", **fields: Any) -> dict[str, Any]:
+        """See :meth:`Channel.request`; a frame beyond the size limit is an ImpairmentError and is not sent."""
+        if self._closed:
+            raise self._lost()
+        number = next(self._ids)
+        line = self._line({"v": VERSION, "id": number, "op": op, **({"target": target} if target else {}), **fields})
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            self._writer.write(line)
+            await self._drain()
+            return _ok(await answer)
+        finally:
+            self._waiting.pop(number, None)
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """See :meth:`Channel.events`; one reader at a time, events before its coming are kept for it."""
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            if self._closed:
+                return
+            self._news.clear()
+            await self._news.wait()
+
+    async def close(self) -> None:
+        """See :meth:`Channel.close`; requests under way fail with ChannelClosed."""
+        self._end("closed by the controller")
+        if self._task is not asyncio.current_task():
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    def _line(self, frame: dict[str, Any]) -> bytes:
+        try:
+            return encode(frame)
+        except FrameError as error:
+            problem = Problem(
+                f"{frame['op']} of {frame.get('target', '')}", "", str(error), "name fewer peers or ports"
+            )
+            raise ImpairmentError("", [problem]) from None
+
+    async def _drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            self._end(f"cannot be written to: {error.strerror or error}")
+
+    async def _read(self) -> None:
+        why = "ended"
+        decoder = Decoder()
+        try:
+            while data := await self._reader.read(CHUNK):
+                for frame in decoder.feed(data):
+                    self._take(frame)
+        except (OSError, FrameError) as error:
+            why = f"broke: {error}"
+        finally:
+            self._end(why)
+
+    def _take(self, frame: dict[str, Any] | FrameError) -> None:
+        if isinstance(frame, FrameError):  # the answer to some request is lost: no stream to go on with
+            raise frame
+        if "event" in frame:
+            self._events.append(frame)
+            self._news.set()
+            return
+        number = frame.get("id")
+        answer = self._waiting.get(number) if isinstance(number, int) else None
+        if answer is not None and not answer.done():
+            answer.set_result(frame)
+
+    def _end(self, why: str) -> None:
+        if self._closed is None:
+            self._closed = ChannelClosed(f"the stream of {self.name} {why}")
+            self._writer.close()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(self._lost())
+        self._news.set()
+
+    def _lost(self) -> ChannelClosed:
+        return ChannelClosed(str(self._closed))  # a new one for each who waits: tracebacks are not shared
+
+
+def _ok(frame: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(ok := frame.get("ok"), dict):
+        return ok
+    problems = frame.get("problems")
+    if not isinstance(problems, list) or not problems:
+        raise ImpairmentError(f"an answer that is neither ok nor problems: {sorted(frame)}")
+    raise ImpairmentError("", [Problem.from_wire(p) for p in problems if isinstance(p, dict)])
