@@ -30,7 +30,7 @@ from pytest_k8s_netem.errors import ApiError, NetemError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
     Admit = Callable[[Object, Object | None], None]
 
@@ -74,7 +74,9 @@ class MemoryApi:
         ]
         return Listing(items, str(self._version))
 
-    async def watch(self, kind: Kind, resource_version: str, namespace: str | None = None) -> AsyncIterator[Change]:
+    async def watch(
+        self, kind: Kind, resource_version: str, namespace: str | None = None
+    ) -> AsyncGenerator[Change, None]:
         """See :meth:`Api.watch`; version "" or "0" begins with an ADDED for each object that is there."""
         history = self._histories[kind]
         if resource_version in ("", "0"):

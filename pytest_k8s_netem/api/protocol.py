@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 Object = dict[str, Any]
 
@@ -58,7 +58,7 @@ class Api(Protocol):
     async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Listing:
         """Objects of a namespace (None = all) that a label selector takes."""
 
-    def watch(self, kind: Kind, resource_version: str, namespace: str | None = None) -> AsyncIterator[Change]:
+    def watch(self, kind: Kind, resource_version: str, namespace: str | None = None) -> AsyncGenerator[Change, None]:
         """Changes after a version, without end; 410 Expired when it is too old to resume from."""
 
     async def create(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:

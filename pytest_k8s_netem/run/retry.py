@@ -1,0 +1,73 @@
+"""Every policy of trying again, in one place: each ends at a deadline or says that it never ends. Times in seconds."""
+
+from __future__ import annotations
+
+import random
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, Retrying
+
+_random = random.Random()  # of its own, so that a test's seed neither decides nor feels it
+
+
+def backoff(failures: int, first: float = 0.02, most: float = 5.0) -> float:
+    """How long to wait after ``failures`` (1, 2, ...) in a row: doubling up to ``most``, a tenth at random."""
+    return float(min(most, first * 2 ** min(failures - 1, 30)) * (0.9 + _random.random() / 10))
+
+
+def attempts(
+    seconds: float, *errors: type[BaseException], first: float = 0.02, most: float = 1.0, tries: int = 0
+) -> AsyncRetrying:
+    """``async for attempt in attempts(5, OSError): with attempt: ...``: again after these errors until the deadline.
+
+    The last error is raised as it is.
+
+    :param tries: most attempts; 0 = as many as the deadline allows.
+    """
+    from tenacity import AsyncRetrying
+
+    return AsyncRetrying(**_policy(seconds, errors, first, most, tries))
+
+
+def blocking_attempts(
+    seconds: float, *errors: type[BaseException], first: float = 0.02, most: float = 1.0, tries: int = 0
+) -> Retrying:
+    """The same for code outside the event loop."""
+    from tenacity import Retrying
+
+    return Retrying(**_policy(seconds, errors, first, most, tries))
+
+
+def _policy(seconds: float, errors: tuple[type[BaseException], ...], first: float, most: float, tries: int) -> dict:  # type: ignore[type-arg]
+    from tenacity import retry_if_exception_type, stop_after_attempt, stop_before_delay, wait_random_exponential
+    from tenacity.stop import stop_base
+
+    stop: stop_base = stop_before_delay(seconds)
+    if tries:
+        stop |= stop_after_attempt(tries)
+    return {
+        "stop": stop,
+        "wait": wait_random_exponential(multiplier=first, max=most),
+        "retry": retry_if_exception_type(errors or (Exception,)),
+        "reraise": True,
+    }
+
+
+class Deadline:
+    """A moment, on the monotonic clock, by which something must be done."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        """Whether it has passed."""
+        return self.left == 0.0
