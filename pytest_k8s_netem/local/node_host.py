@@ -1,0 +1,272 @@
+"""The node host: a program that holds all namespaces of an embedded cluster, and everything that runs in them.
+
+Started by :mod:`pytest_k8s_netem.local.host` as ``python -I -S node_host.py --fd N --path DIR...``. It is pid 1 of
+its own pid namespace, single-threaded, and ends with its parent or with the control socket, whichever goes first; the
+kernel then ends every process and removes every link it made. Requests are frames ``{"id", "op", ...}``, answered
+``{"id", "ok"}`` or ``{"id", "problems"}``; a child's end is the event ``{"event": "exit", "process", "status"}``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # before the package can be imported: an isolated interpreter knows no paths
+    sys.path += [value for flag, value in zip(sys.argv, sys.argv[1:], strict=False) if flag == "--path"]
+
+import argparse
+import contextlib
+import errno
+import gc
+import os
+import resource
+import selectors
+import signal
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_k8s_netem.local import forward, isolation, prober, sandbox, syscalls
+from pytest_k8s_netem.local.fdstream import FdStream
+from pytest_k8s_netem.local.links import Fabric
+from pytest_k8s_netem.local.processes import Processes, Start, StartError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Frame = dict[str, Any]
+
+_FILES = Path("/run/netem-pods")
+"""In the node host's own mount namespace, on a tmpfs that ends with it."""
+_AGENT = "agent"
+
+
+@dataclass(slots=True)
+class Request:
+    """A frame, the descriptors that came with it, and those that its answer shall bring; all are closed after it."""
+
+    frame: Frame
+    fds: list[int]
+    given: list[int] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.frame[name]
+
+
+class NodeHost:
+    """Answers requests; each ``_op_*`` method is one op."""
+
+    def __init__(self, control: FdStream, fabric: Fabric, processes: Processes) -> None:
+        self._control, self._fabric, self._processes = control, fabric, processes
+        self._files: dict[str, sandbox.Files] = {}
+        self._agent: FdStream | None = None
+        self._cwd = os.getcwd()
+        _FILES.mkdir()
+
+    def serve(self) -> None:
+        """Work until the control socket ends."""
+        woken, waker = socket.socketpair()
+        waker.setblocking(False)
+        woken.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector, contextlib.suppress(EOFError):
+            selector.register(woken, selectors.EVENT_READ)
+            selector.register(self._control, selectors.EVENT_READ)
+            while True:
+                self._turn(selector, woken)
+
+    def _turn(self, selector: selectors.BaseSelector, woken: socket.socket) -> None:
+        pending = self._control.flush()
+        selector.modify(self._control, selectors.EVENT_READ | (selectors.EVENT_WRITE if pending else 0))
+        for key, _ in selector.select():
+            if key.fileobj is woken:
+                woken.recv(4096)
+                self._tell_exits()
+        for frame, fds in self._control.receive():
+            self._answer(Request(frame, fds))
+        self._listen_to_agent()
+
+    def _tell_exits(self) -> None:
+        for process, status in self._processes.reap():
+            self._control.send({"event": "exit", "process": process, "status": status})
+
+    def _answer(self, ask: Request) -> None:
+        try:
+            getattr(self, f"_op_{ask['op']}")(ask)
+            answer: Frame = {"id": ask["id"], "ok": {}}
+        except Exception as error:
+            answer = {"id": ask["id"], "problems": [_problem(ask.frame, error)]}
+        self._control.send(answer, ask.given)
+        for fd in (*ask.fds, *ask.given):
+            os.close(fd)
+
+    def _op_node(self, ask: Request) -> None:
+        self._fabric.add_node(ask["name"], ask["index"], ask["addresses"], ask["gateways"])
+
+    def _op_wire(self, ask: Request) -> None:
+        self._fabric.add_wire(ask["first"], ask["second"])
+
+    def _op_pod(self, ask: Request) -> None:
+        name = ask["pod"]
+        self._fabric.add_pod(name, ask["node"], ask["addresses"], ask["gateways"])
+        directory = _FILES / name.replace("/", "_")
+        directory.mkdir()
+        files = sandbox.Files(str(directory / "hosts"), str(directory / "resolv.conf"), ask["hostname"])
+        Path(files.hosts).write_text(ask["hosts"], encoding="ascii")
+        Path(files.resolv).write_text(ask["resolv"], encoding="ascii")
+        self._files[name] = files
+        self._tell_agent("target", name)
+
+    def _op_hosts(self, ask: Request) -> None:
+        # In place: the boxes show this very inode.
+        Path(self._files[ask["pod"]].hosts).write_text(ask["hosts"], encoding="ascii")
+
+    def _op_remove(self, ask: Request) -> None:
+        name = ask["pod"]
+        for key in self._processes.boxes(name):
+            self._processes.end_box(key)
+        files = self._files.pop(name)
+        for path in (files.hosts, files.resolv):
+            os.unlink(path)
+        os.rmdir(os.path.dirname(files.hosts))
+        self._tell_agent("forget", name)
+        self._fabric.remove_pod(name)
+
+    def _op_spawn(self, ask: Request) -> None:
+        pod = ask["pod"]
+        command = sandbox.Command(
+            ask["argv"], ask["env"], ask["cwd"] or self._cwd, ask.frame.get("uid"), ask.frame.get("gid")
+        )
+        key = (pod, ask["box"])
+        self._processes.start(
+            Start(ask["process"], self._fabric.pods[pod].fd, key, self._files[pod], command, tuple(ask.fds))
+        )
+
+    def _op_end_box(self, ask: Request) -> None:
+        self._processes.end_box((ask["pod"], ask["box"]))
+
+    def _op_kill(self, ask: Request) -> None:
+        self._processes.kill(ask["process"], ask["signal"], group=ask["group"])
+
+    def _op_probe(self, ask: Request) -> None:
+        node = self._fabric.nodes[ask["node"]].fd
+
+        def body() -> int:
+            syscalls.setns(node, syscalls.CLONE_NEWNET)
+            where = ask["host"], ask["port"]
+            if "path" in ask.frame:
+                return int(not prober.http(*where, ask["path"], ask["headers"], ask["timeout"]))
+            return int(not prober.tcp(*where, ask["timeout"]))
+
+        self._processes.run(ask["process"], [node], body)
+
+    def _op_forward(self, ask: Request) -> None:
+        [listener] = ask.fds
+        pod = self._fabric.pods[ask["pod"]].fd
+
+        def body() -> int:
+            syscalls.setns(pod, syscalls.CLONE_NEWNET)
+            os.close(pod)
+            return forward.relay(socket.socket(fileno=listener), ask["port"])
+
+        self._processes.run(ask["process"], [pod, listener], body)
+
+    def _op_socket(self, ask: Request) -> None:
+        made = self._fabric.socket(ask["where"], ask["family"], ask["type"], ask["protocol"])
+        ask.given.append(made.detach())
+
+    def _op_namespace(self, ask: Request) -> None:
+        ask.given.append(os.dup(self._fabric.namespace(ask["where"])))
+
+    def _op_agent(self, ask: Request) -> None:
+        """Start the agent that serves every pod; its descriptor is the log."""
+        [log] = ask.fds
+        ours, theirs = socket.socketpair()
+        theirs.set_inheritable(True)
+
+        def body() -> int:
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.execv(ask["argv"][0], [*ask["argv"], "--admin-fd", str(theirs.fileno())])
+
+        self._processes.run(ask["process"], [log, theirs.fileno()], body)
+        theirs.close()
+        self._agent = FdStream(ours)
+        for name in self._fabric.pods:
+            self._tell_agent("target", name)
+
+    def _op_session(self, ask: Request) -> None:
+        if self._agent is None:
+            raise ValueError("the agent has not been started")
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._agent.send({"op": "session"}, [theirs.fileno()])
+        ask.given.append(ours.detach())
+
+    def _tell_agent(self, op: str, target: str) -> None:
+        if self._agent is not None:
+            fds = [self._fabric.pods[target].fd] if op == "target" else []
+            self._agent.send({"op": op, "target": target}, fds)
+
+    def _listen_to_agent(self) -> None:
+        """Drop what the agent says on its admin line; a broken line shows as the agent's exit."""
+        if self._agent is None:
+            return
+        try:
+            self._agent.flush()
+            self._agent.receive()
+        except EOFError:
+            self._agent.close()
+            self._agent = None
+
+
+def _problem(frame: Frame, error: Exception) -> dict[str, str]:
+    """Say what was refused in a form that crosses the line; ``value`` carries the errno's name."""
+    if isinstance(error, StartError):
+        path, why = "command", f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    elif isinstance(error, KeyError):
+        path, why = str(frame["op"]), f"no {error.args[0]} here"
+    else:
+        path, why = str(frame["op"]), f"{type(error).__name__}: {error}"
+    code = getattr(error, "errno", None) or getattr(error, "code", None)
+    return {"path": path, "value": errno.errorcode.get(code or 0, ""), "why": why}
+
+
+def _raise_file_limit() -> None:
+    """Some five descriptors a pod."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    """Leave the machine's namespaces, say so, serve."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--path", action="append", default=[])
+    arguments = parser.parse_args()
+    control_socket = socket.socket(fileno=arguments.fd)
+    control_socket.set_inheritable(False)
+    control = FdStream(control_socket)
+    try:
+        nested = isolation.enter(arguments.fd)
+        own_proc = isolation.mount_proc()
+        syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=0755")
+    except OSError as error:
+        step = os.fsdecode(error.filename or "namespaces")
+        control.send({"event": "refused", "step": step, "errno": error.errno})
+        return
+    _raise_file_limit()
+    fabric = Fabric()
+    processes = Processes(fabric.home, nested=nested, own_proc=own_proc)
+    host = NodeHost(control, fabric, processes)
+    control.send({"event": "ready", "nested": nested, "own_proc": own_proc, "ipv6": fabric.ipv6})
+    import pyroute2  # noqa: F401  (the parent goes on while this takes its 0.1 s)
+
+    gc.freeze()
+    host.serve()
+
+
+if __name__ == "__main__":
+    main()

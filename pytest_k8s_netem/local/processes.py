@@ -1,0 +1,185 @@
+"""Processes of the embedded cluster: started in a pod's namespaces, reaped by pid 1, ended one by one or by the box."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import traceback
+from dataclasses import dataclass
+
+from pytest_k8s_netem.local import sandbox, syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, NoReturn
+
+_MSG_CMSG_CLOEXEC = 0x40000000
+
+
+class StartError(OSError):
+    """A command could not be started: errno, reason, and the step or file as file name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A command to start: ``name`` is how its exit will be told, ``net`` the pod's network namespace.
+
+    ``box`` is (pod, container).
+    """
+
+    name: int
+    net: int
+    box: tuple[str, str]
+    files: sandbox.Files
+    command: sandbox.Command
+    stdio: tuple[int, ...]
+
+
+class Processes:
+    """The living children of the node host.
+
+    :ivar nested: inside a user namespace of our own. :ivar own_proc: /proc shows this pid namespace.
+    """
+
+    def __init__(self, home: int, *, nested: bool, own_proc: bool) -> None:
+        self.home, self.nested, self.own_proc = home, nested, own_proc
+        self._names: dict[int, int] = {}
+        self._pids: dict[int, int] = {}
+        self._boxes: dict[tuple[str, str], sandbox.Box] = {}
+
+    def start(self, wanted: Start) -> None:
+        """Run a command in a box, which is made if it is new.
+
+        :raises StartError: with the step that failed, for instance the file that could not be executed.
+        """
+        box = self._boxes.get(wanted.box)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            pid = os.fork()
+            if pid == 0:
+                self._to_command(theirs, wanted, box)
+            theirs.close()
+            made = _await_start(ours)
+        if made:
+            self._boxes[wanted.box] = made
+        self._add(wanted.name, pid)
+
+    def run(self, name: int, keep: Sequence[int], body: Callable[[], int]) -> None:
+        """Run a function in a forked child that keeps only some descriptors; its result is the exit status."""
+        pid = os.fork()
+        if pid == 0:
+            status = 70
+            try:
+                close_all_but(keep)
+                os.setsid()
+                _plain_signals()
+                status = body()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        self._add(name, pid)
+
+    def kill(self, name: int, number: int, *, group: bool) -> None:
+        """Send a signal to a process, or to its whole group; one that has ended is left alone."""
+        if pid := self._pids.get(name):
+            (os.killpg if group else os.kill)(pid, number)
+
+    def end_box(self, key: tuple[str, str]) -> None:
+        """Kill all that still runs in a container and forget its namespaces."""
+        box = self._boxes.pop(key, None)
+        if box is None:
+            return
+        for pid in self._inside(box) if self.own_proc else ():
+            os.kill(pid, signal.SIGKILL)
+        box.close()
+
+    def boxes(self, pod: str) -> list[tuple[str, str]]:
+        """Keys of a pod's boxes."""
+        return [key for key in self._boxes if key[0] == pod]
+
+    def reap(self) -> Iterator[tuple[int, int]]:
+        """Names and exit statuses (minus the signal that killed) of children that ended; orphans are reaped silently."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if name := self._names.pop(pid, 0):
+                del self._pids[name]
+                yield name, os.waitstatus_to_exitcode(status)
+
+    def _add(self, name: int, pid: int) -> None:
+        self._names[pid], self._pids[name] = name, pid
+
+    def _inside(self, box: sandbox.Box) -> Iterator[int]:
+        for entry in os.listdir("/proc"):
+            try:
+                if entry.isdigit() and os.stat(f"/proc/{entry}/ns/mnt").st_ino == box.inode:
+                    yield int(entry)
+            except OSError:
+                continue
+
+    def _to_command(self, report: socket.socket, wanted: Start, box: sandbox.Box | None) -> NoReturn:
+        """The child's way from fork to exec; what goes wrong is told, descriptors of a new box are handed up."""
+        try:
+            os.setsid()
+            _plain_signals()
+            syscalls.setns(wanted.net, syscalls.CLONE_NEWNET)
+            if box:
+                sandbox.join(box)
+            else:
+                socket.send_fds(report, [b"{}\n"], sandbox.make(wanted.files))
+            command = wanted.command
+            os.chdir(command.cwd)
+            sandbox.become(command.uid, command.gid, self.nested)
+            sandbox.execute(command, wanted.stdio)
+        except OSError as error:
+            name = os.fsdecode(error.filename or "")
+            problem = {"errno": error.errno or 0, "why": error.strerror or str(error), "name": name}
+            report.sendall(json.dumps(problem).encode() + b"\n")
+        except BaseException as error:
+            report.sendall(json.dumps({"errno": 0, "why": repr(error), "name": ""}).encode() + b"\n")
+        finally:
+            os._exit(127)
+
+
+def close_all_but(keep: Sequence[int]) -> None:
+    """Close every descriptor above 2 except some."""
+    start = 3
+    for fd in [*sorted(fd for fd in keep if fd > 2), 1 << 20]:
+        os.closerange(start, fd)
+        start = fd + 1
+
+
+def _plain_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _await_start(ours: socket.socket) -> sandbox.Box | None:
+    """Wait, some milliseconds, until the child has become its command; its box if it made one.
+
+    :raises StartError: if it could not.
+    """
+    data, fds = b"", []
+    while True:
+        chunk, more, _, _ = socket.recv_fds(ours, 4096, 2, _MSG_CMSG_CLOEXEC)
+        fds += more
+        data += chunk
+        if not chunk:
+            break
+    problems = [found for line in data.splitlines() if (found := json.loads(line))]
+    box = sandbox.Box(fds[0], fds[1], os.stat(f"/proc/self/fd/{fds[0]}").st_ino) if fds else None
+    if problems:
+        if box:
+            box.close()
+        problem: dict[str, Any] = problems[0]
+        raise StartError(problem["errno"], problem["why"], problem["name"])
+    return box
