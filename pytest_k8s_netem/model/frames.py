@@ -7,7 +7,7 @@ Request ``{"v": 1, "id": n, "op": ..., "target": ..., ...}``; answer ``{"id": n,
 op        who      fields                                  ok
 ========  =======  ======================================  ====================================================
 hello     any      role, identity, epoch                   agent, capabilities, targets {name: [interface]}
-peers     owner    sets {digest: ranges or delta}          {}
+peers     owner    sets {digest: set, delta or null}       {}; null forgets a set that no later plan will name
 prepare   owner    target, plan                            prepared (digest); nothing is impaired yet
 commit    owner    target, digest                          observed; filters are on, checks not yet run
 abort     owner    target                                  {}; what was prepared is gone, what was in force stays
@@ -17,16 +17,31 @@ probe     any      target, [checks]; default: the plan's   observed with checks;
 observe   any      target                                  observed
 ========  =======  ======================================  ====================================================
 
-Events: ``healed`` (target, cause as :attr:`Observed.healed_by`, observed), ``overloaded`` (target, stage),
-``segment`` (target, stage, index), ``target`` (target, interfaces; [] = gone).
+Requests of one session are taken in order; the answers of ``heal`` and ``probe`` come when these are done, others may
+overtake them. A line that is no frame, an unknown op or an unknown field is answered by problems, nothing else happens.
 
-Locally the node host tells the keeper of targets over an admin socket, with a descriptor beside the frame:
-``target`` (target; network namespace), ``forget`` (target), ``session`` (a connected stream socket that speaks frames).
+The first frame of a session is ``hello``; role is ``owner`` or ``guest``. There is one owner identity at a time, as
+long as its session lives or one of its plans is in force; another identity is refused with a problem whose value is
+``busy``. The same identity takes over, plans and all, with an epoch at least as high: an equal one is a process that
+lost its stream. A session that was taken over gets the event ``deposed`` and is ended. An owner's end heals what it
+owned: at once where the agent has an admin socket and for plans without ttl, else when the ttl runs out.
+
+A plan's ttl runs from its commit and from each ``renew``; a profile's duration, from its commit. A stage's timeline
+starts at its commit and goes on through later plans that hold the same stage with the same timeline.
+
+Events: ``healed`` (target, cause as :attr:`Observed.healed_by`, observed; when all is gone), ``ended`` (target,
+profile; its duration is over, the rest of the plan stays), ``overloaded`` (target, stage), ``segment`` (target, stage,
+index; first segment = 0), ``target`` (target, interfaces; [] = gone), ``deposed`` (identity, epoch of the new owner).
+
+Locally the node host tells the keeper of targets over an admin socket (SOCK_STREAM), with a descriptor beside the
+frame (SCM_RIGHTS): ``target`` (target; network namespace), ``forget`` (target), ``session`` (a connected stream socket
+that speaks frames). Each is answered as above, ``target`` with its interfaces, ``forget`` once all of it is gone.
 """
 
 from __future__ import annotations
 
 import json
+import math
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +54,9 @@ MAX_FRAME = 1 << 20
 
 OWNER_OPS = frozenset({"peers", "prepare", "commit", "abort", "renew", "heal"})
 GUEST_OPS = frozenset({"hello", "probe", "observe"})
+
+
+_TOO_LONG = f"a line of more than {MAX_FRAME} bytes"
 
 
 class FrameError(ValueError):
@@ -63,6 +81,11 @@ class Decoder:
         self._buffer = bytearray()
         self._skipping = False
 
+    @property
+    def pending(self) -> bool:
+        """Whether a line has begun and not ended."""
+        return self._skipping or bool(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[dict[str, Any] | FrameError]:
         """Frames completed by ``data``, in order; a :class:`FrameError` stands in the place of each bad line."""
         self._buffer += data
@@ -71,18 +94,27 @@ class Decoder:
             del self._buffer[: end + 1]
             if self._skipping:
                 self._skipping = False
-                continue
-            yield _parse(line)
-        if len(self._buffer) >= MAX_FRAME:
+            else:
+                yield _parse(line) if end < MAX_FRAME else FrameError(_TOO_LONG)
+        if len(self._buffer) >= MAX_FRAME and not self._skipping:
+            self._skipping = True
+            yield FrameError(_TOO_LONG)
+        if self._skipping:
             self._buffer.clear()
-            if not self._skipping:
-                self._skipping = True
-                yield FrameError(f"a line of more than {MAX_FRAME} bytes")
 
 
 def _parse(line: bytes) -> dict[str, Any] | FrameError:
     try:
-        frame = json.loads(line)
+        frame = json.loads(line.decode(), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         return FrameError(f"not JSON: {error}")
     return frame if isinstance(frame, dict) else FrameError(f"not an object: {type(frame).__name__}")
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)

@@ -1,0 +1,35 @@
+"""The agent as a program: ``python -I -S PATH/agent keep --admin-fd N | keep --socket PATH | relay --socket PATH``.
+
+It finds its own package, so that neither an installation nor an environment is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+USAGE = "usage: agent keep (--admin-fd N | --socket PATH) | agent relay --socket PATH"
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the programs; return its exit status, 2 for a wrong command line."""
+    match arguments:
+        case ["keep", "--admin-fd", number] if number.isdecimal():
+            from pytest_k8s_netem.agent.serve import keep_locally
+
+            return keep_locally(int(number))
+        case ["keep", "--socket", path]:
+            from pytest_k8s_netem.agent.serve import keep_here
+
+            return keep_here(path, os.environ.get("NETEM_TARGET") or "self")
+        case ["relay", "--socket", path]:
+            from pytest_k8s_netem.agent.relay import relay
+
+            return relay(path)
+    sys.stderr.write(f"{USAGE}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.exit(main(sys.argv[1:]))

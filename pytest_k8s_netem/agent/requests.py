@@ -1,0 +1,94 @@
+"""What a frame of a session asks for: read completely, or refused completely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_k8s_netem.model.frames import GUEST_OPS, OWNER_OPS, VERSION
+from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.model.wire import CHECK, INT, NUMBER, TEXT, Codec, WireError, many
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _object(data: Any, path: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise WireError(f"{path}: expected an object")
+    return data
+
+
+OBJECT = Codec(lambda value: value, _object)
+"""A JSON object, read later by whoever knows what is in it."""
+
+FIELDS: dict[str, dict[str, Codec]] = {
+    "hello": {"role": TEXT, "identity": TEXT, "epoch": INT},
+    "peers": {"sets": OBJECT},
+    "prepare": {"target": TEXT, "plan": OBJECT},
+    "commit": {"target": TEXT, "digest": TEXT},
+    "abort": {"target": TEXT},
+    "renew": {"ttl": NUMBER},
+    "heal": {"target": TEXT},
+    "probe": {"target": TEXT, "checks": many(CHECK)},
+    "observe": {"target": TEXT},
+}
+OPTIONAL = {"hello": frozenset({"identity", "epoch"}), "probe": frozenset({"checks"})}
+ENVELOPE = frozenset({"v", "id", "op"})
+
+
+class Refused(Exception):
+    """A request that cannot be met; carries its problems."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("; ".join(map(str, problems)))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One frame's op and its decoded fields."""
+
+    op: str
+    fields: dict[str, Any]
+
+
+def read(frame: dict[str, Any]) -> Request:
+    """Decode the fields of a frame, each by its own codec.
+
+    :raises Refused: naming the path of everything that is unknown, missing or of a wrong type.
+    """
+    op = frame.get("op")
+    if frame.get("v", VERSION) != VERSION:
+        raise Refused(Problem("v", str(frame["v"]), f"this agent speaks version {VERSION}", "use its own controller"))
+    if not isinstance(op, str) or op not in FIELDS:
+        known = ", ".join(sorted(OWNER_OPS | GUEST_OPS))
+        raise Refused(Problem("op", str(op), "no such operation", f"use one of {known}"))
+    problems = [
+        Problem(name, "", f"unknown field of {op}", f"it has {', '.join(FIELDS[op])}")
+        for name in frame
+        if name not in FIELDS[op] and name not in ENVELOPE
+    ]
+    fields: dict[str, Any] = {}
+    for name, codec in FIELDS[op].items():
+        if name in frame:
+            problems += _decode(fields, name, codec, frame[name])
+        elif name not in OPTIONAL.get(op, ()):
+            problems.append(Problem(name, "", f"{op} lacks it"))
+    if problems:
+        raise Refused(*problems)
+    return Request(op, fields)
+
+
+def _decode(fields: dict[str, Any], name: str, codec: Codec, data: Any) -> list[Problem]:
+    try:
+        fields[name] = codec.decode(data, name)
+    except WireError as error:
+        return [problem_of(error)]
+    return []
+
+
+def problem_of(error: WireError) -> Problem:
+    """A decoding error as a problem: its message starts with the path."""
+    path, _, why = str(error).partition(": ")
+    return Problem(path, "", why or "cannot be read")

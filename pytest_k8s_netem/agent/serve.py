@@ -1,0 +1,164 @@
+"""The keeper as a process: where its targets and sessions come from, and when it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from pytest_k8s_netem.agent.keeper import Keeper
+from pytest_k8s_netem.agent.loop import Loop
+from pytest_k8s_netem.agent.stream import Stream
+from pytest_k8s_netem.model.wire import INTERFACE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pytest_k8s_netem.agent.session import Session
+    from pytest_k8s_netem.model.capabilities import Capabilities
+
+PATIENCE = 500_000_000
+"""ns that queued packets get when the agent ends."""
+
+
+def keep_locally(admin_fd: int) -> int:
+    """Serve what the node host brings over an admin socket, until that ends; return the exit status."""
+    from pytest_k8s_netem.agent.admin import Admin
+
+    service = Service(lingers=False)
+    sock = socket.socket(fileno=admin_fd)
+    sock.set_inheritable(False)
+    Admin(service.loop, sock, service, lambda: service.leave(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the test process decides
+    return service.run()
+
+
+def keep_here(path: str, target: str) -> int:
+    """Serve the own network namespace over a unix socket, until SIGTERM; return the exit status."""
+    from pytest_k8s_netem.agent.namespace import current
+
+    try:
+        listener = _listen(path)
+    except OSError as error:
+        sys.stderr.write(f"keep: {path}: {error}\n")
+        return 1
+    service = Service(lingers=True)
+    try:
+        service.add(target, current())
+        service.loop.watch(listener.fileno(), lambda _events: service.accept(listener))
+        return service.run()
+    finally:
+        os.unlink(path)
+
+
+def _listen(path: str) -> socket.socket:
+    """A listening socket in place of one that nobody serves any more.
+
+    :raises OSError: EADDRINUSE if a keeper lives there.
+    """
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with probe:
+        if os.path.exists(path):
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(64)
+    return listener
+
+
+class Service:
+    """A keeper on a loop, with signals."""
+
+    def __init__(self, lingers: bool) -> None:
+        self.loop = Loop()
+        self.keeper = Keeper(self.loop, _capabilities, lingers)
+        self._leaving = False
+        self._woken, wake = socket.socketpair()
+        for end in (self._woken, wake):
+            end.setblocking(False)
+        self._wake = wake
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)  # the loop reads it from the wakeup descriptor
+        self.loop.watch(self._woken.fileno(), self._signalled)
+
+    def run(self) -> int:
+        """Serve until the end; return the exit status."""
+        self.loop.run()
+        self.loop.close()
+        return 0
+
+    def leave(self, patience: int) -> None:
+        """Put every namespace back as it was, then end."""
+        if not self._leaving:
+            self._leaving = True
+            self.keeper.leave(self.loop.stop, patience)
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take one connection."""
+        try:
+            sock, _address = listener.accept()
+        except OSError:
+            return
+        self._open(sock)
+
+    def serve(self, fd: int) -> None:
+        """Speak frames on a connected socket.
+
+        :raises OSError: if it is no socket.
+        """
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError:
+            os.close(fd)
+            raise
+        self._open(sock)
+
+    def add(self, name: str, fd: int) -> list[Any]:
+        """Serve a namespace; return its interfaces as JSON.
+
+        :raises OSError: if it cannot be entered or cleared. :raises Refused: if there is a target of that name.
+        """
+        from pytest_k8s_netem.agent.netns import Netns
+
+        ground = Netns(fd)
+        try:
+            target = self.keeper.add(name, ground)
+        except BaseException:
+            ground.leave()
+            raise
+        return [INTERFACE.encode(interface) for interface in target.ground.interfaces()]
+
+    def forget(self, name: str, done: Callable[[], None]) -> None:
+        """Serve a target no more.
+
+        :raises Refused: if there is none of that name.
+        """
+        self.keeper.forget(name, done)
+
+    def _open(self, sock: socket.socket) -> None:
+        opened: list[Session] = []
+        stream = Stream(
+            self.loop,
+            sock,
+            lambda frame: self.keeper.receive(opened[0], frame),
+            lambda: self.keeper.end(opened[0]),
+        )
+        opened.append(self.keeper.open(stream))
+
+    def _signalled(self, _events: int) -> None:
+        if {signal.SIGTERM, signal.SIGHUP, signal.SIGINT} & set(self._woken.recv(64)):
+            self.leave(PATIENCE)
+
+
+def _capabilities() -> Capabilities:
+    from pytest_k8s_netem.agent.capabilities import probe
+
+    return probe()

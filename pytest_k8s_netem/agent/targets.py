@@ -1,0 +1,251 @@
+"""A target: one namespace, the plan that is in force there, and the one that is prepared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_k8s_netem.agent import change
+from pytest_k8s_netem.agent.drain import LONGEST, Drains
+from pytest_k8s_netem.agent.observing import Counters, observe, observe_healed
+from pytest_k8s_netem.agent.proving import Probes
+from pytest_k8s_netem.agent.schedule import Schedule
+from pytest_k8s_netem.agent.validation import problems
+from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.model.capabilities import check
+from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.model.wire import OBSERVED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pytest_k8s_netem.agent.dataplane.engine import Sink
+    from pytest_k8s_netem.agent.ground import Ground
+    from pytest_k8s_netem.agent.loop import Loop
+    from pytest_k8s_netem.model.capabilities import Capabilities
+    from pytest_k8s_netem.model.impairment import Impairment
+    from pytest_k8s_netem.model.observed import CheckObserved, Observed
+    from pytest_k8s_netem.model.plan import Plan
+
+
+class Target:
+    """What the keeper does to one namespace; nothing here waits.
+
+    :ivar name: as frames name it. :ivar tell: given each event, to be sent to every session.
+    """
+
+    def __init__(self, name: str, ground: Ground, loop: Loop, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.name = name
+        self.ground = ground
+        self.held: change.Held | None = None
+        self.prepared: change.Held | None = None
+        self.counters = Counters()
+        self.checks: tuple[CheckObserved, ...] = ()
+        self.changes = 0
+        self.probes = Probes(self, loop)
+        self._loop = loop
+        self._tell = tell
+        self._drains = Drains(loop)
+        self._schedule = Schedule(loop, self)
+        self._watched: set[int] = set()
+        self._healed_by = ""
+        ground.clear()
+
+    # What a session asks for
+
+    def prepare(self, plan: Plan, capabilities: Capabilities) -> None:
+        """Build a plan beside the one in force.
+
+        :raises ImpairmentError: with the problems; nothing has changed then, what was prepared before is gone.
+        """
+        self.abort()
+        if found := problems(plan, self.name) or tuple(p.under("plan") for p in check(plan, capabilities)):
+            raise ImpairmentError("", found)
+        try:
+            self.prepared = change.build(self.ground, plan, self.held, self._schedule.current)
+        except change.Missing as missing:
+            there = ", ".join(interface.name for interface in self.ground.interfaces())
+            problem = Problem("plan.interface", str(missing), f"{self.name} has no such interface", f"it has {there}")
+            raise ImpairmentError("", (problem,)) from None
+        except OSError as error:
+            raise self._refused("prepare", error) from error
+
+    def commit(self, digest: str) -> None:
+        """Bring what was prepared into force.
+
+        :raises ImpairmentError: if that is not prepared, or the kernel refuses: what was in force stays in force.
+        """
+        built = self.prepared
+        if built is None or built.plan.digest != digest:
+            seen = built.plan.digest if built else "nothing"
+            raise ImpairmentError("", (Problem("digest", digest, f"prepared is {seen}", "prepare the plan first"),))
+        self.prepared = None
+        try:
+            retired = change.switch(self.ground, built, self.held, self._schedule.current)
+        except BaseException as error:
+            change.discard(built)
+            if isinstance(error, OSError):
+                raise self._refused("commit", error) from error
+            raise
+        self._in_force(built, retired)
+
+    def abort(self) -> None:
+        """Take back what was prepared."""
+        if self.prepared is not None:
+            change.discard(self.prepared)
+            self.prepared = None
+
+    def renew(self, ttl: float) -> None:
+        """Let the lease of what is in force end ``ttl`` seconds from now; a plan without one stays without."""
+        if self._schedule.leased:
+            self._schedule.renew(ttl)
+
+    @property
+    def leased(self) -> bool:
+        """Whether the plan in force ends by itself if nobody renews it."""
+        return self._schedule.leased
+
+    def heal(self, cause: str, done: Callable[[], None], patience: int = LONGEST) -> None:
+        """Filters off now; ``done`` once queues have drained, ``patience`` ns at most, and all devices are gone."""
+        self.abort()
+        if self.held is not None:
+            held, self.held = self.held, None
+            self._healed_by = cause
+            self._forget()
+            change.unhook(held.sides)
+            change.raise_carrier(self.ground, held)
+            self._retire(held.sinks(), patience)
+            if cause != "request":
+                self._drains.when_done(lambda: self._say_healed(cause))
+        self._drains.when_done(done)
+
+    def observe(self) -> Observed:
+        """Read everything back.
+
+        :raises OSError: if the namespace cannot be read.
+        """
+        if self.held is None:
+            leaving = self._drains.busy or self.prepared is not None
+            return observe_healed(self.name, self.ground, self._healed_by, leaving)
+        return replace(observe(self.name, self.ground, self.held, self.counters), checks=self.checks)
+
+    def proven(self, checks: tuple[CheckObserved, ...], keep: bool) -> Observed:
+        """Read everything back, with the results of a probe; ``keep``: they are the plan's own, remember them.
+
+        :raises OSError: if the namespace cannot be read.
+        """
+        if keep and self.held is not None:
+            self.checks = checks
+        return replace(self.observe(), checks=checks)
+
+    def leave(self, done: Callable[[], None], cause: str = "request", patience: int = LONGEST) -> None:
+        """Heal, then put the namespace back as it was before the agent came."""
+
+        def gone() -> None:
+            self.ground.leave()
+            done()
+
+        self.heal(cause, gone, patience)
+
+    # What time and workers do
+
+    def segment(self, stage_id: str, index: int, impairment: Impairment) -> None:
+        """Let a stage hold its next segment."""
+        sides = [side for side in (self.held.sides if self.held else ()) if stage_id in side.stages]
+        if not sides:
+            return
+        try:
+            for side in sides:
+                change.tell(side, stage_id, impairment)
+        except OSError:
+            self._end("worker")
+            raise
+        self._tell({"event": "segment", "target": self.name, "stage": stage_id, "index": index})
+
+    def profile_over(self, profile: str) -> None:
+        """End one profile: what only it did ends, packets that others take too still meet those."""
+        if self.held is None:
+            return
+        rest = without(self.held.plan, profile)
+        if not any(entry.stages for entry in rest.classes):
+            self._end("duration")
+            return
+        try:
+            self.abort()
+            built = change.build(self.ground, rest, self.held, self._schedule.current)
+            retired = change.switch(self.ground, built, self.held, self._schedule.current)
+        except Exception:
+            self._end("duration")  # better nothing than too much
+            raise
+        self._in_force(built, retired, timers=False)
+        self._tell({"event": "ended", "target": self.name, "profile": profile})
+
+    def lease_over(self) -> None:
+        """Nobody renewed the plan in time."""
+        self._end("ttl")
+
+    def _broken(self, _events: int) -> None:
+        self._end("worker")
+
+    def _end(self, cause: str) -> None:
+        self.heal(cause, lambda: None)
+
+    # Bookkeeping
+
+    def _in_force(self, built: change.Held, retired: list[Sink], timers: bool = True) -> None:
+        self.changes += 1
+        self.counters.keep(built.sides, self.held)
+        self.held = None if built.plan.empty else built
+        self._healed_by = "" if self.held else "request"
+        for side in built.sides:
+            side.taken = None
+        self._watch(built)
+        self._retire(retired)
+        if self.held is None:
+            self._forget()
+        elif timers:
+            self.checks = ()
+            self._schedule.start(built.plan)
+
+    def _forget(self) -> None:
+        self.changes += 1
+        self.checks = ()
+        self.counters.forget()
+        self.probes.cancel()
+        self._schedule.stop()
+        self._watch(None)
+
+    def _watch(self, held: change.Held | None) -> None:
+        """Watch the workers of the plan in force, and no others."""
+        wanted = {fd for sink in (held.sinks() if held else ()) if (fd := sink.watch()) is not None}
+        for fd in self._watched - wanted:
+            self._loop.forget(fd)
+        for fd in wanted - self._watched:
+            self._loop.watch(fd, self._broken)
+        self._watched = wanted
+
+    def _retire(self, sinks: list[Sink], patience: int = LONGEST) -> None:
+        for sink in sinks:
+            self._drains.add(sink, patience)
+
+    def _say_healed(self, cause: str) -> None:
+        seen = OBSERVED.encode(self.observe())
+        self._tell({"event": "healed", "target": self.name, "cause": cause, "observed": seen})
+
+    def _refused(self, step: str, error: OSError) -> ImpairmentError:
+        why = f"the kernel refused to {step} the plan: {error}"
+        return ImpairmentError("", (Problem(f"target {self.name}", "", why),))
+
+
+def without(plan: Plan, profile: str) -> Plan:
+    """The plan less one profile: its stages leave every class; a class left without any spares its packets."""
+    gone = {stage.id for stage in plan.stages if stage.profile == profile}
+    return replace(
+        plan,
+        classes=tuple(replace(c, stages=tuple(s for s in c.stages if s not in gone)) for c in plan.classes),
+        stages=tuple(stage for stage in plan.stages if stage.id not in gone),
+        checks=tuple(check for check in plan.checks if check.profile != profile),
+        durations=tuple(pair for pair in plan.durations if pair[0] != profile),
+        _digest=[],
+    )
