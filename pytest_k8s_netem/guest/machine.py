@@ -27,7 +27,7 @@ PRELOADED = (
 )
 """Modules a network test needs at once; the guest's kernel loads any other when it is asked for."""
 
-REAPER = 'read -r ended || { sleep 5; kill -KILL -- "-$1"; rm -rf -- "$2"; }'
+REAPER = 'read -r ended || { sleep 5; kill -s KILL -- "-$1"; rm -rf -- "$2"; }'
 """Shell text that outlives us: our end without a word leaves no guest, not even a hung one, and no folder."""
 
 
