@@ -49,7 +49,8 @@ def render_label_selector(selector: LabelSelector) -> dict[str, object]:
     labels: dict[str, str] = {}
     rest = list(selector.requirements)
     while rest and _plain(rest[0]) and rest[0].key > max(labels, default=""):
-        labels[rest[0].key] = rest.pop(0).values[0]
+        first = rest.pop(0)
+        labels[first.key] = first.values[0]
     told: dict[str, object] = {"matchLabels": labels} if labels else {}
     if rest:
         told["matchExpressions"] = [_render(requirement) for requirement in rest]

@@ -1,4 +1,4 @@
-"""Links by name, seen from the impaired pods: ``up`` is what they send, ``down`` what they receive; delay is one way."""
+"""Links by name, seen from the impaired pods: ``up`` is what they send, ``down`` what they get; delays are one-way."""
 
 from __future__ import annotations
 

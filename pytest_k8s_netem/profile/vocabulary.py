@@ -79,13 +79,13 @@ FIELDS: dict[str, Field] = {
 """Every word of one direction's impairment; ``rtt`` and ``preset`` speak of both directions (:mod:`sides`)."""
 
 
-def build(fields: Mapping[str, object], path: str = "") -> Impairment:
-    """The impairment that these words describe.
+def build(fields: object, path: str = "") -> Impairment:
+    """The impairment that a mapping of words to values describes.
 
     :raises ConfigError: with every unknown word, wrong value and impossible mix.
     """
     findings = Findings()
-    known = findings.mapping(dict(fields), path, FIELDS)
+    known = findings.mapping(fields, path, FIELDS)
     read = _read_all(known, path, findings)
     _check_mixes(read, path, findings)
     _check_needs(known, path, findings)
