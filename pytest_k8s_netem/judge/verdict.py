@@ -1,0 +1,161 @@
+"""Whether what was read back, and what the probes saw, is the plan: profile by profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+
+from pytest_k8s_netem.judge.rounding import differences
+from pytest_k8s_netem.model.observed import ClassObserved, StageObserved
+from pytest_k8s_netem.model.problem import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_k8s_netem.model.observed import CheckObserved, Observed
+    from pytest_k8s_netem.model.plan import Check, Plan, Stage
+
+PROBE, READ_BACK, NONE = "probe", "read-back", "none"
+REAPPLY = "the agent is told the plan again; if it stays so, see the agent's log"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What can be said of one profile on one target.
+
+    :ivar proof: ``probe`` (a packet showed it), ``read-back`` (the kernel's state alone) or ``none`` (not looked at).
+    :ivar problems: why it is not verified.
+    """
+
+    verified: bool
+    proof: str
+    problems: tuple[Problem, ...] = ()
+
+
+def judge(plan: Plan, observed: Observed) -> dict[str, Verdict]:
+    """A verdict for each profile of the plan; {} for an empty plan."""
+    whole = tuple(_whole(plan, observed))
+    profiles = dict.fromkeys(stage.profile for stage in plan.stages)
+    return {profile: _verdict(plan, observed, profile, whole) for profile in profiles}
+
+
+def healed(observed: Observed) -> tuple[Problem, ...]:
+    """What speaks against the target being as it was before; () = healed."""
+    left = [Problem(observed.target, text, "could not be removed", "run netem sweep") for text in observed.residue]
+    if observed.plan:
+        left.append(Problem(observed.target, observed.plan, "the plan is still in force"))
+    if not observed.baseline and not left:
+        left.append(Problem(observed.target, "", "something of ours is still there", "run netem sweep"))
+    return tuple(left)
+
+
+def _verdict(plan: Plan, observed: Observed, profile: str, whole: tuple[Problem, ...]) -> Verdict:
+    proof = _proof(plan, profile)
+    if proof == NONE:
+        return Verdict(not whole, proof, whole)
+    problems = (
+        *whole,
+        *_classes(plan, observed, profile),
+        *_stages(plan, observed, profile),
+        *_checks(plan, observed, profile),
+    )
+    return Verdict(not problems, proof, tuple(dict.fromkeys(problems)))
+
+
+def _proof(plan: Plan, profile: str) -> str:
+    kinds = {check.kind for check in plan.checks if check.profile == profile}
+    if kinds - {READ_BACK}:
+        return PROBE
+    return READ_BACK if kinds else NONE
+
+
+def _whole(plan: Plan, observed: Observed) -> Iterator[Problem]:
+    """What concerns every profile: which plan, which engine, which target."""
+    if observed.target != plan.target:
+        yield Problem("target", observed.target, f"this is not {plan.target}")
+    if observed.plan != plan.digest:
+        state = f"healed by {observed.healed_by}" if observed.healed_by else "another plan is in force"
+        yield Problem(plan.target, observed.plan, f"{state}, not {plan.digest}", REAPPLY)
+    if observed.engine != plan.engine:
+        yield Problem("engine", observed.engine, f"the plan asks for {plan.engine}", REAPPLY)
+    if observed.residue:
+        yield Problem(plan.target, ", ".join(observed.residue), "left by an earlier plan", "run netem sweep")
+    for interface in dict.fromkeys(one.interface for one in plan.classes):
+        if interface not in observed.interfaces:
+            yield Problem("interface", interface, "is gone or down")
+
+
+def _classes(plan: Plan, observed: Observed, profile: str) -> Iterator[Problem]:
+    """Spared classes count for every profile: without their filters a profile would take too much."""
+    found = dict(observed.classes)
+    mine = {stage.id for stage in plan.stages if stage.profile == profile}
+    for one in plan.classes:
+        if (mine & {*one.stages} or not one.stages) and not found.get(one.id, ClassObserved()).held:
+            yield Problem(one.id, "", "its filters are not in the kernel as they were compiled", REAPPLY)
+
+
+def _stages(plan: Plan, observed: Observed, profile: str) -> Iterator[Problem]:
+    found = dict(observed.stages)
+    for stage in plan.stages:
+        if stage.profile != profile:
+            continue
+        if stage.id not in found:
+            yield Problem(stage.id, "", "is not in the kernel", REAPPLY)
+            continue
+        yield from _held(stage, found[stage.id])
+        if found[stage.id].overloaded:
+            why = "more packets than the user-space engine can carry: its worker lagged"
+            yield Problem(stage.id, "", why, "send less, or use the kernel engine")
+
+
+def _held(stage: Stage, found: StageObserved) -> Iterator[Problem]:
+    """The stage holds one of its timeline's impairments, or none after the end of a timeline that ends."""
+    timeline = stage.timeline
+    ends = not timeline.repeat and all(segment.duration is not None for segment in timeline.segments)
+    if ends and found.held.identity:
+        return
+    nearest = min((differences(one, found.held) for one in timeline.impairments), key=len)
+    for field, planned, held in nearest:
+        yield Problem(f"{stage.id}.{field}", _brief(held), f"the plan asks for {_brief(planned)}", REAPPLY)
+
+
+def _brief(value: object) -> str:
+    name = getattr(value, "name", None)
+    return f"the table {name}" if isinstance(name, str) else str(value)
+
+
+def _checks(plan: Plan, observed: Observed, profile: str) -> Iterator[Problem]:
+    found = {seen.id: seen for seen in observed.checks}
+    for check in sorted(plan.checks, key=attrgetter("id")):
+        if check.profile != profile or check.kind == READ_BACK:
+            continue
+        seen = found.get(check.id)
+        if seen is None:
+            yield Problem(check.id, "", "not probed yet")
+        elif seen.error:
+            yield Problem(check.id, check.address, f"the probe could not be sent: {seen.error}")
+        else:
+            yield from _seen(check, seen)
+
+
+def _seen(check: Check, seen: CheckObserved) -> Iterator[Problem]:
+    """One probe against its bounds."""
+    to = f"{check.kind} probe of {check.address}"
+    if seen.sent < check.count:
+        yield Problem(check.id, str(seen.sent), f"packets sent by the {to}, of {check.count}")
+    if seen.met < check.met_min:
+        why = f"packets of the {to} went through {check.class_id}, of at least {check.met_min}"
+        yield Problem(check.id, str(seen.met), why, "is the path another than the plan's interface?")
+    if not check.answers_min <= seen.answered <= check.answers_max:
+        why = f"answers to the {to}, of {check.count} sent; {check.answers_min} to {check.answers_max} were to come"
+        yield Problem(check.id, str(seen.answered), why)
+    if seen.rtts and (fastest := min(seen.rtts)) < check.rtt_min:
+        why = f"is the round trip of the {to}; at least {_ms(check.rtt_min)} was to be"
+        yield Problem(check.id, _ms(fastest), why)
+    if seen.rtts and check.rtt_max is not None and (fastest := min(seen.rtts)) > check.rtt_max:
+        yield Problem(check.id, _ms(fastest), f"is the fastest round trip of the {to}, of {_ms(check.rtt_max)} at most")
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3f}ms"
