@@ -12,8 +12,6 @@ MAX_NAME = 15
 
 PRIORITIES = range(0x4E00, 0x7000)
 """Filter priorities that are ours on a clsact hook."""
-COOKIE = b"pytest-k8s-netem"
-"""Sixteen bytes at the actions of our filters (TCA_ACT_COOKIE)."""
 MARK = 0x4E45544D
 """Mark of a frame that the user-space engine hands back: it passes our ingress filters once."""
 
