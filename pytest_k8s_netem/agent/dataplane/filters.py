@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane import bpf, names
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, nested, number, text, u32
-from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS, HOOK_INGRESS, Stats, stats
+from pytest_k8s_netem.agent.dataplane.tc import ETH_P_ALL, HOOK_EGRESS, HOOK_INGRESS, Stats, stats
 from pytest_k8s_netem.model.observed import ClassObserved
 from pytest_k8s_netem.model.plan import Direction
 
@@ -177,7 +177,7 @@ def redirect_all(netlink: Netlink, index: int, target: int) -> None:
     :raises OSError: if the kernel refuses.
     """
     packed = options(bpf.everything(), _OURS | 1, target, INGRESS_REDIRECT)
-    netlink.add_filter(index, HOOK_INGRESS, _PASS + 1, "bpf", packed, protocol=bpf.ALL)
+    netlink.add_filter(index, HOOK_INGRESS, _PASS + 1, "bpf", packed, protocol=ETH_P_ALL)
 
 
 def is_ours(entry: Filter) -> bool:

@@ -12,6 +12,8 @@ MAX_NAME = 15
 
 PRIORITIES = range(0x4E00, 0x7000)
 """Filter priorities that are ours on a clsact hook."""
+COOKIE = b"pytest-k8s-netem"
+"""Sixteen bytes by which actions (TCA_ACT_COOKIE) and probe packets of ours are told from others."""
 MARK = 0x4E45544D
 """Mark of a frame that the user-space engine hands back: it passes our ingress filters once."""
 
