@@ -31,7 +31,7 @@ def adopt(
     copy = deepcopy(dict(obj))
     copy["metadata"] = {**copy.get("metadata", {}), "name": name}
     spec = copy["spec"]
-    place = spec["pods"] if "pods" in spec else spec
+    place = spec.get("pods", spec)
     if namespaces and "namespaceSelector" not in place:
         place["namespaceSelector"] = render_label_selector(
             LabelSelector((Requirement(NAMESPACE_NAME, Operator.IN, namespaces),))

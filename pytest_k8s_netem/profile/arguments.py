@@ -203,10 +203,12 @@ def _directions(
 def _union(a: Selection | None, b: Selection | None) -> Selection | None:
     if a is None or b is None:
         return a or b
-    parts = {
-        part: tuple(dict.fromkeys(getattr(a, part) + getattr(b, part))) for part in ("selectors", "refs", "blocks")
-    }
-    return replace(a, names=a.names or b.names, **parts)
+    return Selection(
+        tuple(dict.fromkeys(a.selectors + b.selectors)),
+        tuple(dict.fromkeys(a.refs + b.refs)),
+        tuple(dict.fromkeys(a.blocks + b.blocks)),
+        a.names or b.names,
+    )
 
 
 def _ports(told: Mapping[str, object], way: Direction, findings: Findings) -> tuple[Port, ...] | None:
@@ -216,5 +218,6 @@ def _ports(told: Mapping[str, object], way: Direction, findings: Findings) -> tu
     asked = [key for key in ends if key in told]
     if len(asked) > 1:
         findings.add(asked[1], told[asked[1]], f"stands beside {asked[0]}", f"one profile has one of {', '.join(ends)}")
-    found = [findings.read(partial(parse_ports, side=ends[key]), told[key], key, ()) for key in asked]
+    unread: tuple[Port, ...] = ()
+    found = [findings.read(partial(parse_ports, side=ends[key]), told[key], key, unread) for key in asked]
     return found[0] if found else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from pytest_k8s_netem.model.impairment import NONE, Bernoulli, Impairment, Rate, Slot
-from pytest_k8s_netem.profile.distributions import NAMED, named
+from pytest_k8s_netem.profile.distributions import CHOICES, table_of
 from pytest_k8s_netem.profile.findings import Findings, nearest, refusal, under, written
 from pytest_k8s_netem.profile.units import MAX_COUNT, MAX_DURATION, MAX_RATE, MAX_SIZE, format_share
 
@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
-
-    from pytest_k8s_netem.model.tables import Table
 
 
 def number(value: object, path: str, lowest: float, highest: float) -> Decimal:
@@ -63,14 +61,9 @@ def ratio(value: object, path: str) -> float:
 
 def distribution(value: object, path: str) -> str:
     """``uniform`` or one of the named tables."""
-    if not isinstance(value, str) or value not in ("uniform", *NAMED):
-        raise refusal(path, value, "unknown distribution", nearest(value, ("uniform", *NAMED)))
+    if not isinstance(value, str) or value not in CHOICES:
+        raise refusal(path, value, "unknown distribution", nearest(value, CHOICES))
     return value
-
-
-def table_of(name: str) -> Table | None:
-    """The table of a distribution; None = uniform."""
-    return None if name in ("", "uniform") else named(name)
 
 
 _COUNT = whole(0, MAX_COUNT)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pytest_k8s_netem.model.impairment import Bernoulli, Impairment, Rate
 from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.model.timeline import Segment, Timeline
-from pytest_k8s_netem.profile.builtin import distribution, number, read_all, table_of
+from pytest_k8s_netem.profile.builtin import distribution, number, read_all
+from pytest_k8s_netem.profile.distributions import table_of
 from pytest_k8s_netem.profile.findings import Findings, under
 from pytest_k8s_netem.profile.units import MAX_DURATION, MAX_RATE
 from pytest_k8s_netem.profile.vocabulary import parse_flag
@@ -33,7 +34,7 @@ def _kilobits(value: object, path: str) -> int:
 
 
 def _shape(value: object, path: str) -> str:
-    return "" if value == "" else distribution(value, path)
+    return distribution("uniform" if value == "" else value, path)
 
 
 READERS: dict[str, Callable[[object, str], int | float | str]] = {
@@ -103,7 +104,7 @@ def _values(value: object, path: str, findings: Findings) -> _Values:
 
 
 def _timeline(entries: list[_Values], repeat: bool, direction: Direction) -> Timeline:
-    held: dict[str, Any] = dict.fromkeys(READERS, 0) | {"delayDistribution": ""}
+    held: dict[str, Any] = dict.fromkeys(READERS, 0) | {"delayDistribution": "uniform"}
     segments = []
     for at, values in enumerate(entries):
         held = held | values
@@ -120,7 +121,7 @@ def _impairment(held: Mapping[str, Any], direction: Direction) -> Impairment:
         delay=held["delay"],
         jitter=held["delayVariation"],
         delay_corr=float(held["delayCorrelation"]) if varies else 0.0,
-        table=table_of(held["delayDistribution"]) if varies else None,
+        table=table_of(held["delayDistribution"] or "uniform") if varies else None,
         loss=Bernoulli(float(held["loss"]), float(held["lossCorrelation"])),
         duplicate=Bernoulli(float(held["duplication"])),
         corrupt=Bernoulli(float(held["corruption"])),

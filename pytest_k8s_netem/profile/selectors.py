@@ -148,7 +148,12 @@ def _bare(text: str, slash: str, forms: str) -> tuple[str, str]:
     kind = text.partition("/")[0]
     if re.fullmatch(r"[0-9a-fA-F.:]+", kind):
         return "not a CIDR", 'write "10.0.0.0/8" or "2001:db8::/32"'
-    return f'"{kind}" is no kind that can be selected', f"{nearest(kind, _KINDS)}; forms: {forms}"
+    return f'"{kind}" is no kind that can be selected', f"{_guess(kind)}forms: {forms}"
+
+
+def _guess(kind: str) -> str:
+    advice = nearest(kind, _KINDS)
+    return f"{advice} " if advice.startswith("did") else ""
 
 
 def _block_text(block: Block) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from pytest_k8s_netem.model.plan import Direction
-from pytest_k8s_netem.profile.findings import Findings, nearest, refusal, under, written
+from pytest_k8s_netem.profile.findings import Findings, refusal, under, written
 from pytest_k8s_netem.profile.labels import parse_label_selector, render_label_selector
 from pytest_k8s_netem.profile.rules import (
     parse_namespaces,
@@ -45,7 +45,7 @@ def one_of(*choices: str) -> Callable[[object, str], str]:
 
     def read(value: object, path: str) -> str:
         if not isinstance(value, str) or value not in choices:
-            raise refusal(path, value, f"expected one of {', '.join(choices)}", nearest(value, choices))
+            raise refusal(path, value, f"expected one of {', '.join(choices)}")
         return value
 
     return read
@@ -105,11 +105,12 @@ def parse_exempt(value: object, path: str = "") -> tuple[str, ...]:
 
     :raises ConfigError: for anything else.
     """
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list | tuple):
+    if isinstance(value, str):
+        return (one_of(*EXEMPT)(value, path),)
+    if not isinstance(value, list | tuple):
         raise refusal(path, value, f"expected some of {', '.join(EXEMPT)}")
     findings = Findings()
-    names = [findings.read(one_of(*EXEMPT), item, f"{path}[{at}]", "") for at, item in enumerate(items)]
+    names = [findings.read(one_of(*EXEMPT), item, f"{path}[{at}]", "") for at, item in enumerate(value)]
     findings.settle()
     return tuple(dict.fromkeys(names))
 
