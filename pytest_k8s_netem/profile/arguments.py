@@ -32,6 +32,8 @@ WHO = ("pods", "to", "from_", "except_", "ports", "src_ports", "dst_ports", "dir
 HOW = ("count", "follow", "exempt", "engine", "verify", "duration", "seed")
 KNOWN = (*FACE, *WHAT, *WHO, *HOW)
 """Every argument."""
+POSITIONAL = "*"
+"""Key under which a marker's positional arguments come here, to be refused."""
 DIRECTIONS = ("egress", "ingress", "both")
 _EVERY_POD = Selection((LabelSelector(),))
 _CLASHES = {
@@ -72,6 +74,8 @@ def profile_of(
     """As :func:`from_arguments`, typed."""
     findings = Findings()
     told = {key: value for key, value in arguments.items() if value is not None}
+    if told.pop(POSITIONAL, None):
+        findings.add("", arguments[POSITIONAL], "a value without a name", 'write it as keyword: delay="100ms"')
     told = dict(findings.mapping(told, "", KNOWN))
     names = _namespaces(told, namespace, findings)
     pods = findings.read(parse_pods, told["pods"], "pods", _EVERY_POD) if "pods" in told else _EVERY_POD
@@ -93,15 +97,13 @@ def merge(arguments: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, 
     return {key: value for key, value in merged.items() if value is not None}
 
 
-def blackhole(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def blackhole(pods: object = None, **arguments: Any) -> dict[str, Any]:
     """Arguments under which packets vanish, in both directions unless ``direction`` says otherwise.
 
     :raises ConfigError: if they also say what else happens to packets.
     """
-    for key in WHAT:
-        if arguments.get(key) is not None:
-            raise refusal(key, arguments[key], "a blackhole loses every packet", f"leave out {key}")
-    return {"direction": "both", **arguments, "loss": "100%"}
+    _refuse_any(WHAT, arguments, "a blackhole loses every packet")
+    return {"direction": "both", **({} if pods is None else {"pods": pods}), **arguments, "loss": "100%"}
 
 
 def partition(a: object, b: object, **arguments: Any) -> dict[str, Any]:
@@ -111,12 +113,16 @@ def partition(a: object, b: object, **arguments: Any) -> dict[str, Any]:
 
     :raises ConfigError: if an argument contradicts that.
     """
-    for key in ("pods", "to", "from_", "direction"):
-        if arguments.get(key) is not None:
-            raise refusal(key, arguments[key], "a partition says it already: partition(a, b)", f"leave out {key}")
+    _refuse_any((*WHAT, "pods", "to", "from_", "direction"), arguments, "partition(a, b) says it already")
     if not _can_be_pods(a) and _can_be_pods(b):
         a, b = b, a
-    return blackhole({"follow": "start", **arguments, "pods": a, "to": b, "direction": "both"})
+    return {"pods": a, "to": b, "direction": "both", "loss": "100%", "follow": "start", **arguments}
+
+
+def _refuse_any(names: tuple[str, ...], arguments: Mapping[str, Any], why: str) -> None:
+    for key in names:
+        if arguments.get(key) is not None:
+            raise refusal(key, arguments[key], why, f"leave out {key}")
 
 
 def _can_be_pods(value: object) -> bool:

@@ -16,7 +16,7 @@ from pytest_k8s_netem.profile.rules import (
     render_rules,
     render_selection,
 )
-from pytest_k8s_netem.profile.trafficprofile import RefKind, Rule, Selection, TrafficProfile
+from pytest_k8s_netem.profile.trafficprofile import LabelSelector, RefKind, Rule, Selection, TrafficProfile
 from pytest_k8s_netem.profile.units import format_duration, format_share, parse_duration, parse_share
 
 TYPE_CHECKING = False
@@ -200,29 +200,35 @@ def _render_value(key: str, value: Any) -> object:
 
 
 def _pods(spec: Mapping[str, object], path: str, findings: Findings) -> Selection:
-    """``podSelector`` with ``namespaceSelector`` as upstream has it, or ``pods``, a selection."""
-    if "pods" not in spec:
-        if "podSelector" not in spec:
-            findings.missing(under(path, "podSelector"), "missing", "write podSelector: {} for every pod")
-            return Selection()
-        where = under(path, "podSelector")
-        selector = findings.read(parse_label_selector, spec["podSelector"], where, None)
-        names, namespaces = parse_namespaces(spec, path, findings)
-        return Selection((selector,) if selector else (), names=names, namespaces=namespaces)
-    for key in ("podSelector", "namespaceSelector"):
-        if key in spec:
-            findings.missing(under(path, key), "pods says it already", f"move it into {under(path, 'pods')}")
-    where = under(path, "pods")
+    """``podSelector``, as upstream has it, or ``pods``, a selection; ``namespaceSelector`` stands beside either."""
+    names, namespaces = parse_namespaces(spec, path, findings)
+    if "pods" in spec:
+        return replace(_union(spec, under(path, "pods"), findings), names=names, namespaces=namespaces)
+    where = under(path, "podSelector")
+    if "podSelector" not in spec:
+        findings.missing(where, "missing", "write podSelector: {} for every pod")
+        return Selection()
+    selector = findings.read(parse_label_selector, spec["podSelector"], where, LabelSelector())
+    return Selection((selector,), names=names, namespaces=namespaces)
+
+
+def _union(spec: Mapping[str, object], path: str, findings: Findings) -> Selection:
+    if "podSelector" in spec:
+        findings.missing(path, "stands beside podSelector", "keep one of them; pods: {anyOf: [..]} joins several")
     before = len(findings.problems)
-    pods = findings.read(parse_selection, spec["pods"], where, Selection())
+    pods = findings.read(parse_selection, spec["pods"], path, Selection())
+    if len(findings.problems) > before:
+        return pods
+    if pods.names or pods.namespaces is not None:
+        findings.missing(under(path, "namespaceSelector"), "stands in pods", "write it beside pods")
     if pods.blocks or any(ref.kind in (RefKind.NODE, RefKind.FQDN) for ref in pods.refs):
-        findings.missing(where, "ipBlock, node and fqdn name no pod whose interface could be touched")
-    elif not pods.selectors and not pods.refs and len(findings.problems) == before:
-        findings.missing(where, "selects nothing", "write podSelector: {} for every pod")
+        findings.missing(path, "ipBlock, node and fqdn name no pod whose interface could be touched")
+    elif not pods.selectors and not pods.refs:
+        findings.missing(path, "selects nothing", "write podSelector: {} for every pod")
     return pods
 
 
 def _render_pods(pods: Selection) -> dict[str, object]:
     if len(pods.selectors) == 1 and not (pods.refs or pods.blocks or pods.exceptions):
         return {"podSelector": render_label_selector(pods.selectors[0]), **render_namespaces(pods)}
-    return {"pods": render_selection(pods)}
+    return {"pods": render_selection(replace(pods, names=(), namespaces=None)), **render_namespaces(pods)}
