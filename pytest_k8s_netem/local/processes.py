@@ -102,7 +102,7 @@ class Processes:
         return [key for key in self._boxes if key[0] == pod]
 
     def reap(self) -> Iterator[tuple[int, int]]:
-        """Names and exit statuses (minus the signal that killed) of children that ended; orphans are reaped silently."""
+        """Names and exit statuses (minus the signal that killed) of ended children; orphans are reaped silently."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

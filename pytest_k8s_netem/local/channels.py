@@ -1,0 +1,65 @@
+"""The controller's ways to the embedded cluster's agent: one session for all pods."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pytest_k8s_netem.controller.stream import StreamChannel
+from pytest_k8s_netem.errors import ClusterError, ImpairmentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from pytest_k8s_netem.local.host import NodeHost
+    from pytest_k8s_netem.local.process import Process
+
+
+class LocalChannels:
+    """Implements :class:`pytest_k8s_netem.controller.channel.Channels`; starts the agent when it is first needed.
+
+    :ivar agent: the agent's process; None before the first session. One that ended is replaced.
+    """
+
+    def __init__(self, host: NodeHost, log: Path) -> None:
+        self._host, self._log = host, log
+        self._lock = asyncio.Lock()
+        self._channel: StreamChannel | None = None
+        self.agent: Process | None = None
+
+    async def open(self, pod: dict[str, Any]) -> StreamChannel:
+        """See :meth:`Channels.open`: the session that all pods share.
+
+        :raises ImpairmentError: if the pod has no network yet, or the node host has ended.
+        """
+        if not (pod.get("status") or {}).get("podIP"):
+            raise ImpairmentError(f"pod/{pod['metadata']['name']} has no network yet")
+        async with self._lock:
+            if self._channel is None or self._channel.closed:
+                self._channel = await self.new_session()
+            return self._channel
+
+    async def new_session(self) -> StreamChannel:
+        """A session beside the controller's own, for a guest.
+
+        :raises ImpairmentError: if the node host has ended.
+        """
+        try:
+            await self._running_agent()
+            return await StreamChannel.over(await self._host.session(), "the embedded cluster's agent")
+        except ClusterError as error:
+            raise ImpairmentError(str(error)) from error
+
+    def target(self, pod: dict[str, Any]) -> str:
+        """See :meth:`Channels.target`: ``namespace/name``."""
+        return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+    async def start(self) -> None:
+        """Start the agent before it is needed."""
+        async with self._lock:
+            await self._running_agent()
+
+    async def _running_agent(self) -> None:
+        if self.agent is None or self.agent.status is not None:
+            self.agent = await self._host.start_agent(self._log)
