@@ -1,0 +1,64 @@
+"""The engine's end of a worker: forks it, asks it, ends it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+PATIENCE = 2.0
+"""Seconds for an answer, which takes a fraction of a millisecond; beyond, the worker counts as dead."""
+
+
+class Process:
+    """A running worker."""
+
+    def __init__(self) -> None:
+        from pytest_k8s_netem.agent.dataplane import worker  # before the fork: the child imports nothing
+
+        self._limit = worker.MAX_MESSAGE
+        self._control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._control, far):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, worker.MAX_MESSAGE)
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            worker.main(far, parent)
+        far.close()
+        self._control.settimeout(PATIENCE)
+
+    @property
+    def descriptor(self) -> int:
+        """Becomes readable when the worker has died; nothing else is ever to be read there between requests."""
+        return self._control.fileno()
+
+    def ask(self, op: str, sockets: Sequence[socket.socket] = (), **fields: Any) -> Any:
+        """Send a request with sockets beside it; return the answer.
+
+        :raises OSError: if the worker is gone, hangs, or refuses (EINVAL, with its words).
+        """
+        message = json.dumps({"op": op, **fields}).encode()
+        socket.send_fds(self._control, [message], [sock.fileno() for sock in sockets])
+        answer = self._control.recv(self._limit)
+        if not answer:
+            raise BrokenPipeError(errno.EPIPE, "the sink's worker is gone")
+        found = json.loads(answer)
+        if "ok" not in found:
+            raise OSError(errno.EINVAL, f"the sink's worker: {found.get('error')}")
+        return found["ok"]
+
+    def end(self) -> None:
+        """End the worker, with all packets that it holds, and wait until it is gone."""
+        self._control.close()
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # somebody else has waited for it

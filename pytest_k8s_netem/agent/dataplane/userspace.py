@@ -1,0 +1,300 @@
+"""The engine for kernels without sch_netem: a worker holds the packets, see :mod:`.worker`.
+
+Each side of an interface is a veth pair; one worker serves all sides of a target, so that a stage that several of them
+name is one queue, one rate and one random state there too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from pytest_k8s_netem.agent.dataplane import filters, names, pair, sockets
+from pytest_k8s_netem.agent.dataplane.assembler import TooLarge
+from pytest_k8s_netem.agent.dataplane.bpf import select
+from pytest_k8s_netem.agent.dataplane.process import Process
+from pytest_k8s_netem.agent.dataplane.tc import HOOK_INGRESS
+from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.model.observed import StageObserved
+from pytest_k8s_netem.model.plan import Direction
+from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.model.tables import Table
+from pytest_k8s_netem.model.wire import IMPAIRMENT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+    from pytest_k8s_netem.agent.dataplane.pair import Pair
+    from pytest_k8s_netem.model.capabilities import Interface
+    from pytest_k8s_netem.model.impairment import Impairment
+    from pytest_k8s_netem.model.plan import Class, Stage
+
+SLOW = 200_000_000
+"""bit/s; below this a rate acts on single packets too: a superpacket of 64 KiB would hold such a link for 2.6 ms."""
+
+
+def cuts(impairment: Impairment) -> bool:
+    """Whether superpackets have to be cut into packets before this impairment."""
+    rate = impairment.rate
+    return impairment.counts_packets or 0 < rate.bits < SLOW or bool(rate.packet_overhead or rate.cell_size)
+
+
+@dataclass(slots=True)
+class Shared:
+    """A stage in the worker, and the sinks that use it; the first of them reports its counters."""
+
+    number: int
+    seed: int | None
+    told: Impairment
+    users: list[UserspaceSink] = field(default_factory=list)
+
+
+class UserspaceEngine:
+    """Sinks of one target.
+
+    :param netlink: of the target's namespace. :param namespace: descriptor of that namespace.
+    """
+
+    name = "userspace"
+
+    def __init__(self, netlink: Netlink, namespace: int) -> None:
+        self.netlink = netlink
+        self.tables: dict[str | None, Table | None] = {None: None}
+        self.process: Process | None = None
+        self._namespace = namespace
+        self._sinks: list[UserspaceSink] = []
+        self._stages: dict[str, Shared] = {}
+        self._numbers = itertools.count(1)
+
+    def sink(
+        self,
+        interface: Interface,
+        direction: Direction,
+        classes: Sequence[Class],
+        stages: Mapping[str, Stage],
+        now: Mapping[str, Impairment],
+    ) -> UserspaceSink:
+        """Build a sink; nothing is redirected to it yet. ``now``: what each stage starts with.
+
+        The interface needs a clsact.
+
+        :raises OSError: if the kernel refuses; nothing is left behind.
+        :raises ImpairmentError: if the interface is not Ethernet, or the classes are too many to be told apart.
+        """
+        used = tuple(dict.fromkeys(name for entry in classes for name in entry.stages))
+        chosen = {name: stages[name] for name in used}
+        programs = _programs(classes, chosen)
+        if len(interface.mac) != len("00:00:00:00:00:00"):
+            raise _refused(interface.name, "has no Ethernet header, which this engine needs", chosen)
+        ends = pair.make(self.netlink, interface, direction)
+        sink = UserspaceSink(self, next(self._numbers), ends, tuple(classes), chosen)
+        self._sinks.append(sink)
+        try:
+            if direction is Direction.INGRESS:
+                sink.hands_to = interface.index
+                filters.let_marked_pass(self.netlink, interface.index)
+            sink.shape(now[name] for name in used)
+            self._give_stages(sink, now)
+            self._give_ports(sink, interface, direction, programs)
+        except BaseException:
+            sink.close()
+            raise
+        return sink
+
+    def close(self) -> None:
+        """Close what sinks are left, and the worker."""
+        for sink in tuple(self._sinks):
+            sink.close()
+
+    def drop(self, sink: UserspaceSink) -> None:
+        """Forget a sink; the last one takes the worker with it."""
+        if sink not in self._sinks:
+            return
+        self._sinks.remove(sink)
+        if sink.hands_to and all(other.hands_to != sink.hands_to for other in self._sinks):
+            with suppress(OSError):  # the interface has gone, and its filters with it
+                self.netlink.delete_priority(sink.hands_to, HOOK_INGRESS, names.PRIORITIES.start)
+        forgotten = self._release(sink)
+        if self.process is None:
+            return
+        with suppress(OSError):  # a dead worker holds nothing
+            self.process.ask("close", sink=sink.number, stages=forgotten)
+        if not self._sinks:
+            self.process.end()
+            self.process = None
+
+    def ask(self, op: str, *args: Any, **fields: Any) -> Any:
+        """Ask the worker.
+
+        :raises OSError: if it is gone or refuses.
+        """
+        if self.process is None:
+            raise BrokenPipeError(32, "the sink is closed")
+        return self.process.ask(op, *args, **fields)
+
+    def encoded(self, impairment: Impairment) -> Any:
+        """An impairment for the worker; its tables are remembered by digest, by which the worker names them."""
+        from pytest_k8s_netem.agent.dataplane.worker import digest
+
+        for table in (impairment.table, impairment.slot.table):
+            self.tables[digest(table)] = table
+        return IMPAIRMENT.encode(impairment)
+
+    def _give_stages(self, sink: UserspaceSink, now: Mapping[str, Impairment]) -> None:
+        """Share the stages that are there and hold what is wanted; make the others."""
+        self.process = self.process or Process()
+        for name, stage in sink.stages.items():
+            shared = self._stages.get(name)
+            if shared is None or not shared.users or (shared.told, shared.seed) != (now[name], stage.seed):
+                shared = self._stages[name] = Shared(next(self._numbers), stage.seed, now[name])
+                seed = secrets.randbits(64) if stage.seed is None else stage.seed
+                self.ask("stage", stage=shared.number, seed=seed, impairment=self.encoded(now[name]))
+            shared.users.append(sink)
+            sink.shared[name] = shared
+
+    def _give_ports(
+        self, sink: UserspaceSink, interface: Interface, direction: Direction, programs: Mapping[str, bytes | None]
+    ) -> None:
+        far, ingress = sink.pair.far, direction is Direction.INGRESS
+        for entry in sink.classes:
+            if not entry.stages:
+                continue
+            with sockets.inside(self._namespace):
+                source = sockets.reader(far, programs[entry.id])
+                with source:
+                    target = sockets.sender(far if ingress else interface.name, marked=ingress)
+                    with target:
+                        numbers = [sink.shared[name].number for name in entry.stages]
+                        fields = {"sink": sink.number, "class": entry.id, "stages": numbers}
+                        self.ask("port", (source, target), **fields)
+
+    def _release(self, sink: UserspaceSink) -> list[int]:
+        """Numbers of the stages that nobody uses any more."""
+        forgotten = []
+        for name, shared in sink.shared.items():
+            shared.users.remove(sink)
+            if not shared.users:
+                forgotten.append(shared.number)
+                if self._stages.get(name) is shared:
+                    del self._stages[name]
+        return forgotten
+
+
+class UserspaceSink:
+    """One side of an interface: a veth pair, and its classes in the worker.
+
+    :ivar shared: this side's stages as they are in the worker, by id.
+    :ivar hands_to: index of the interface that gets ingress frames back, past our filters there; 0 = egress.
+    """
+
+    def __init__(
+        self, engine: UserspaceEngine, number: int, ends: Pair, classes: tuple[Class, ...], stages: dict[str, Stage]
+    ) -> None:
+        self.number = number
+        self.pair = ends
+        self.classes = classes
+        self.stages = stages
+        self.shared: dict[str, Shared] = {}
+        self.hands_to = 0
+        self._engine = engine
+        self._whole: bool | None = None
+
+    def redirect(self, class_id: str) -> int:  # noqa: ARG002
+        """Index of the device that all classes are redirected to; the worker tells them apart again."""
+        return self.pair.near_index
+
+    def hold(self, stage_id: str, impairment: Impairment) -> None:
+        """Change a stage's parameters in place; packets that wait keep their due times and are not overtaken.
+
+        :raises OSError: if the worker is gone or refuses; the stage then holds what it held before.
+        """
+        shared = self.shared[stage_id]
+        before = shared.told
+        others = [entry.told for entry in self.shared.values() if entry is not shared]
+        self.shape((*others, before, impairment))
+        self._engine.ask("hold", stage=shared.number, impairment=self._engine.encoded(impairment))
+        shared.told = impairment
+        self.shape((*others, impairment))
+
+    def fits(self, classes: Sequence[Class], stages: Mapping[str, Stage]) -> bool:
+        """Whether these are the same classes, and their stages go on with the same seed."""
+        return tuple(classes) == self.classes and all(
+            stages[name].seed == stage.seed for name, stage in self.stages.items()
+        )
+
+    def read(self) -> dict[str, StageObserved]:
+        """Each stage as the worker's own objects say.
+
+        :raises OSError: if the worker is gone.
+        """
+        seen = self._engine.ask("read", stages=[shared.number for shared in self.shared.values()])
+        return {name: self._observed(shared, seen[str(shared.number)]) for name, shared in self.shared.items()}
+
+    def packets(self) -> dict[str, int]:
+        """Packets of each class that the worker has read, probes left out.
+
+        :raises OSError: if the worker is gone.
+        """
+        return dict(self._engine.ask("packets", sink=self.number))
+
+    def backlog(self) -> int:
+        """Packets that wait; those not yet read from a socket count as one.
+
+        :raises OSError: if the worker is gone.
+        """
+        return int(self._engine.ask("backlog", sink=self.number))
+
+    def watch(self) -> int | None:
+        """A descriptor that becomes readable when the worker dies."""
+        return self._engine.process.descriptor if self._engine.process else None
+
+    def close(self) -> None:
+        """Remove the devices, packets that wait with them; what is gone already is no error."""
+        self._engine.drop(self)
+        with suppress(OSError):  # the next reading of the namespace reports what is left
+            self.pair.remove(self._engine.netlink)
+
+    def shape(self, impairments: Any) -> None:
+        """Let superpackets pass whole exactly where every stage allows it.
+
+        :raises OSError: if the kernel refuses.
+        """
+        whole = not any(cuts(impairment) for impairment in impairments)
+        if whole != self._whole:
+            self.pair.cut(self._engine.netlink, packets=not whole)
+            self._whole = whole
+
+    def _observed(self, shared: Shared, seen: dict[str, Any]) -> StageObserved:
+        delay_table, slot_table = (self._table(digest) for digest in seen.pop("tables"))
+        held: Impairment = IMPAIRMENT.decode(seen.pop("held"))
+        held = replace(held, table=delay_table, slot=replace(held.slot, table=slot_table))
+        if shared.users[0] is not self:  # counters are summed over sides: each is told once
+            seen |= {name: 0 for name, value in seen.items() if type(value) is int}
+        return StageObserved(held, **seen)
+
+    def _table(self, digest: str | None) -> Table | None:
+        return self._engine.tables.get(digest, Table(f"unknown {digest}", ()))
+
+
+def _programs(classes: Sequence[Class], stages: Mapping[str, Stage]) -> dict[str, bytes | None]:
+    """By class, what its socket accepts; None where there is but one class to tell.
+
+    :raises ImpairmentError: if they are too many.
+    """
+    met = [(at, entry) for at, entry in enumerate(classes) if entry.stages]
+    if len(met) == 1:
+        return {met[0][1].id: None}
+    try:
+        return {entry.id: select(classes, at).code for at, entry in met}
+    except TooLarge as error:
+        raise _refused("classes", str(error), stages) from None
+
+
+def _refused(what: str, why: str, stages: Mapping[str, Stage]) -> ImpairmentError:
+    profiles = ", ".join(dict.fromkeys(stage.profile for stage in stages.values()))
+    return ImpairmentError("", (Problem(what, "", why, f"take another engine, or change {profiles}"),))
