@@ -135,7 +135,7 @@ def switch(ground: Ground, built: Held, held: Held | None, now: Now) -> list[Sin
     try:
         for side in built.sides:
             _hold(side, built.plan, now, undo)
-            _hook(ground, side, undo)
+            _hook(ground, side, built.plan.engine, undo)
         built.lowered = _carrier(ground, built.plan.carrier, held.lowered if held else (), undo)
     except BaseException:
         undo.run()
@@ -168,13 +168,13 @@ def tell(side: Side, stage_id: str, impairment: Impairment) -> None:
         side.holds[stage_id] = impairment
 
 
-def _hook(ground: Ground, side: Side, undo: Undo) -> None:
+def _hook(ground: Ground, side: Side, engine: str, undo: Undo) -> None:
     old = side.taken
     if old is not None and old.hooked is not None and old.classes == side.classes and is_whole(old.hooked):
         side.hooked = old.hooked
         return
     redirects = {entry.id: side.sink.redirect(entry.id) for entry in side.classes if entry.stages and side.sink}
-    side.hooked = hooked = ground.install(side.interface, side.direction, side.classes, redirects)
+    side.hooked = hooked = ground.install(side.interface, side.direction, side.classes, redirects, engine)
     undo.add(hooked.remove)
 
 

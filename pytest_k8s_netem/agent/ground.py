@@ -42,11 +42,17 @@ if TYPE_CHECKING:
             """Remove devices and filters that an earlier life of an agent left."""
 
         def install(
-            self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]
+            self,
+            interface: Interface,
+            direction: Direction,
+            classes: Sequence[Class],
+            redirects: Mapping[str, int],
+            engine: str,
         ) -> Hooked:
             """Put filters on a hook, first class first, before those that are there; they take packets at once.
 
             :param redirects: device index by class; a class that is not in it is spared.
+            :param engine: name of the engine whose devices these are.
             :raises OSError: if the kernel refuses; none of these filters is then left.
             """
 

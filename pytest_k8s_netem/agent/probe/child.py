@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Results = Callable[[tuple[CheckObserved, ...] | None], None]
 
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h."""
+
 
 class Prober:
     """A running probe; ``done`` gets its results, None if the child died or was cancelled."""
@@ -26,9 +29,10 @@ class Prober:
         self._done = done
         self._output = bytearray()
         self._pipe, far = os.pipe()
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _child(namespace, checks, far)
+            _child(namespace, checks, far, parent)
         os.close(far)
         os.set_blocking(self._pipe, False)
         loop.watch(self._pipe, self._read)
@@ -63,10 +67,11 @@ def _results(output: bytes) -> tuple[CheckObserved, ...] | None:
     return checks
 
 
-def _child(namespace: int, checks: Sequence[Check], output: int) -> None:
+def _child(namespace: int, checks: Sequence[Check], output: int, parent: int) -> None:
     """The child's whole life; it never returns."""
     code = 1
     try:
+        _die_with(parent)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -79,6 +84,15 @@ def _child(namespace: int, checks: Sequence[Check], output: int) -> None:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the agent ends, see PR_SET_PDEATHSIG(2const)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _alone(namespace: int, output: int) -> None:

@@ -1,0 +1,209 @@
+"""The ground of a real network namespace: rtnetlink, hooks, engines."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+
+from pytest_k8s_netem.agent.dataplane import filters
+from pytest_k8s_netem.agent.dataplane.names import PRIORITIES, is_ours
+from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+from pytest_k8s_netem.agent.namespace import entered
+from pytest_k8s_netem.model.plan import Direction
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_k8s_netem.agent.dataplane.engine import Engine
+    from pytest_k8s_netem.agent.ground import Hooked
+    from pytest_k8s_netem.model.capabilities import Interface
+    from pytest_k8s_netem.model.observed import ClassObserved
+    from pytest_k8s_netem.model.plan import Class
+
+
+class Netns:
+    """One network namespace, by its descriptor, which it owns.
+
+    :raises OSError: if it cannot be entered; the descriptor is then closed.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        try:
+            with entered(fd):
+                self.netlink = Netlink.open()
+        except BaseException:
+            os.close(fd)
+            raise
+        self._engines: dict[str, Engine] = {}
+        self._clsacts: set[int] = set()
+        self._marked: dict[int, int] = {}
+
+    def interfaces(self) -> tuple[Interface, ...]:
+        """Its devices, ours left out.
+
+        :raises OSError: if the kernel refuses.
+        """
+        return self.netlink.interfaces()
+
+    def clear(self) -> None:
+        """Remove what an earlier life left: filters first, since one that redirects to no device drops.
+
+        A clsact that held nothing but filters of ours was ours.
+
+        :raises OSError: if the kernel refuses.
+        """
+        for link in self.netlink.links():
+            if not is_ours(link.name, link.alias) and self._filters_on(link.index):
+                filters.clear(self.netlink, link.index)
+                self._clsacts.add(link.index)
+        for link in self.netlink.links():
+            if is_ours(link.name, link.alias):
+                with _gone():
+                    self.netlink.delete_link(link.index)
+
+    def install(
+        self,
+        interface: Interface,
+        direction: Direction,
+        classes: Sequence[Class],
+        redirects: Mapping[str, int],
+        engine: str,
+    ) -> Hooked:
+        """Put filters on a hook, first class first, before those that are there; they take packets at once.
+
+        :raises OSError: if the kernel refuses; none of these filters is then left.
+        """
+        if self.netlink.add_clsact(interface.index):
+            self._clsacts.add(interface.index)
+        marked = engine == "userspace" and direction is Direction.INGRESS
+        if marked:
+            filters.let_marked_pass(self.netlink, interface.index)
+            self._marked[interface.index] = self._marked.get(interface.index, 0) + 1
+        try:
+            hooked = filters.install(self.netlink, interface.index, direction, classes, redirects)
+        except BaseException:
+            if marked:
+                self.unmark(interface.index)
+            raise
+        return MarkedHooked(hooked, self, interface.index) if marked else hooked
+
+    def unmark(self, index: int) -> None:
+        """One list of filters that needed the filter for marked frames is gone; the last takes that with it."""
+        self._marked[index] -= 1
+        if not self._marked[index]:
+            del self._marked[index]
+            with _gone():
+                for entry in filters.ours(self.netlink, index, Direction.INGRESS):
+                    if entry.priority == PRIORITIES.start:
+                        self.netlink.delete_filter(entry)
+
+    def set_up(self, name: str, up: bool) -> bool:
+        """Set a device up or down; return how it was.
+
+        :raises OSError: if there is no such device, or the kernel refuses.
+        """
+        link = self.netlink.link(name)
+        self.netlink.set_link(link.index, up=up)
+        return link.up
+
+    def ours(self) -> tuple[str, ...]:
+        """All devices and filters of ours: ``netem-ifb1c2d``, ``filter 20000 on eth0``.
+
+        :raises OSError: if the kernel refuses.
+        """
+        return tuple(self._ours())
+
+    def _ours(self) -> Iterator[str]:
+        for link in self.netlink.links():
+            if is_ours(link.name, link.alias):
+                yield link.name
+            else:
+                yield from (f"filter {priority} on {link.name}" for priority in self._filters_on(link.index))
+
+    def foreign(self) -> tuple[str, ...]:
+        """Qdiscs and filters of other people: ``eth0: tbf at root``.
+
+        :raises OSError: if the kernel refuses.
+        """
+        return tuple(
+            f"{link.name}: {found}"
+            for link in self.netlink.links()
+            if not is_ours(link.name, link.alias)
+            for found in filters.foreign(self.netlink, link.index)
+        )
+
+    def engine(self, name: str) -> Engine:
+        """The engine of that name, made on first use."""
+        if name not in self._engines:
+            self._engines[name] = self._make_engine(name)
+        return self._engines[name]
+
+    def _make_engine(self, name: str) -> Engine:
+        if name == "kernel":
+            from pytest_k8s_netem.agent.dataplane.kernel import KernelEngine
+
+            return KernelEngine(self.netlink)
+        from pytest_k8s_netem.agent.dataplane.userspace import UserspaceEngine
+
+        return UserspaceEngine(self.netlink, self.fd)
+
+    def leave(self) -> None:
+        """Release engines, remove each clsact that was not there before and holds nobody's filters."""
+        for engine in self._engines.values():
+            engine.close()
+        for index in self._clsacts:
+            with _gone():
+                if not any(self.netlink.filters(index, hook) for hook in filters.HOOKS.values()):
+                    self.netlink.delete_clsact(index)
+        self.netlink.close()
+        os.close(self.fd)
+
+    def _filters_on(self, index: int) -> list[int]:
+        """Priorities of our filters on both hooks of a device."""
+        found: list[int] = []
+        with _gone():
+            for direction in Direction:
+                found += (entry.priority for entry in filters.ours(self.netlink, index, direction))
+        return found
+
+
+class MarkedHooked:
+    """Ingress filters of the user-space engine, with the one that lets its own frames pass."""
+
+    def __init__(self, hooked: Hooked, ground: Netns, index: int) -> None:
+        self._hooked = hooked
+        self._ground = ground
+        self._index = index
+        self._removed = False
+
+    def read(self) -> dict[str, ClassObserved]:
+        """Each class as the kernel holds it.
+
+        :raises OSError: if the kernel refuses.
+        """
+        return self._hooked.read()
+
+    def remove(self) -> None:
+        """Take the filters off.
+
+        :raises OSError: if the kernel refuses; all that could be removed is.
+        """
+        try:
+            self._hooked.remove()
+        finally:
+            if not self._removed:
+                self._removed = True
+                self._ground.unmark(self._index)
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    """Nothing is wrong if a device vanished meanwhile: it took its filters with it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
+            raise
