@@ -1,0 +1,122 @@
+"""A run's files: one private directory, made when first used, locked while the run lives, removed at its end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+from pytest_k8s_netem.errors import ProviderError
+from pytest_k8s_netem.run.forks import keep_from_children
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import IO
+
+    from pytest_k8s_netem.run.identity import Identity
+
+LOCK = "lock"
+YOUNG = 60.0
+"""Seconds for which a directory without a lock file may still be in the making."""
+
+
+def base_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where all runs of this user have their directories: XDG_RUNTIME_DIR, else the directory for temporary files."""
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and os.access(runtime, os.W_OK):
+        return Path(runtime, "pytest-k8s-netem")
+    return Path(tempfile.gettempdir(), f"pytest-k8s-netem-{os.getuid()}")
+
+
+class RunDirectory:
+    """The directory of one process of one run; nothing is made before :attr:`path` is asked for."""
+
+    def __init__(self, identity: Identity, base: Path | None = None) -> None:
+        self._base = base or base_directory()
+        self._name = identity.name
+        self._path: Path | None = None
+        self._lock: IO[bytes] | None = None
+        self._pid = os.getpid()
+
+    @property
+    def made(self) -> bool:
+        """Whether it exists."""
+        return self._path is not None
+
+    @property
+    def path(self) -> Path:
+        """The directory, mode 0700, locked by flock(2).
+
+        :raises ProviderError: if its parent belongs to somebody else.
+        """
+        if self._path is None:
+            _private(self._base)
+            path = self._base / self._name
+            while self._lock is None:
+                path.mkdir(mode=0o700, exist_ok=True)
+                self._lock = _take(path)
+            keep_from_children(self._lock)
+            self._path = path
+        return self._path
+
+    def remove(self) -> None:
+        """Remove it with all that is in it; nothing happens in a forked child."""
+        if self._path is None or self._pid != os.getpid():
+            return
+        remove(self._path)
+        if self._lock is not None:
+            self._lock.close()
+        self._path = self._lock = None
+
+
+def dead_directories(base: Path | None = None) -> Iterator[Path]:
+    """Directories of runs that have ended without removing them."""
+    base = base or base_directory()
+    for path in sorted(base.iterdir()) if base.is_dir() else ():
+        if path.is_dir() and not path.is_symlink() and not _alive(path):
+            yield path
+
+
+def remove(path: Path) -> None:
+    """Remove a directory, and the parent if it was the last one there; no error if it is gone already."""
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        path.parent.rmdir()
+    except OSError:
+        return  # others live there
+
+
+def _private(base: Path) -> None:
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    seen = base.lstat()
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o077:
+        raise ProviderError(f"{base} is not a directory that this user alone can enter; remove it, or set TMPDIR")
+
+
+def _take(path: Path) -> IO[bytes] | None:
+    """The held lock file; None if a sweep removed it just before it was held."""
+    try:
+        lock = (path / LOCK).open("ab")
+    except FileNotFoundError:
+        return None
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if os.fstat(lock.fileno()).st_nlink:
+        return lock
+    lock.close()
+    return None
+
+
+def _alive(path: Path) -> bool:
+    try:
+        with (path / LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return time.time() - path.stat().st_mtime < YOUNG
