@@ -23,6 +23,7 @@ from pytest_k8s_netem.local.launch import PACKAGE, command, end
 from pytest_k8s_netem.local.process import Completed, Process
 from pytest_k8s_netem.local.refusal import not_linux, refused
 from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.run.forks import keep_from_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 20.0
 """A start takes 0.05 s; a machine that needs longer than this will not do."""
-
-_alive: weakref.WeakSet[NodeHost] = weakref.WeakSet()
 
 
 class NodeHost:
@@ -81,7 +80,7 @@ class NodeHost:
                 start_new_session=True,  # Ctrl-C is for the test; teardown still needs the node host
             )
         asyncio.get_running_loop().add_reader(ours.fileno(), self._read)
-        _remember(self)
+        keep_from_children(ours)
         try:
             said = await asyncio.wait_for(self._ready, _START_SECONDS)
         except TimeoutError:
@@ -101,7 +100,6 @@ class NodeHost:
         self._lose()
         if self._child is not None:
             await asyncio.to_thread(end, self._child)
-        _alive.discard(self)
 
     async def add_node(self, name: str, index: int, addresses: Sequence[str], gateways: Sequence[str]) -> None:
         """Make a node: its own addresses and, with prefix, the gateway addresses of its pod networks (v4, v6)."""
@@ -241,8 +239,7 @@ class NodeHost:
         """A socket that lives in a pod (``namespace/name``) or node; closed with the cluster at the latest."""
         _, [fd] = await self.request("socket", where=where, family=int(family), type=int(kind), protocol=protocol)
         made = socket.socket(fileno=fd)
-        self._sockets.add(made)
-        return made
+        return self._handed_out(made)
 
     async def namespace(self, where: str) -> int:
         """A descriptor of the network namespace of a pod or node, which is the caller's to close."""
@@ -261,8 +258,7 @@ class NodeHost:
         """A connected stream socket that speaks frames with the agent."""
         _, [fd] = await self.request("session")
         made = socket.socket(fileno=fd)
-        self._sockets.add(made)
-        return made
+        return self._handed_out(made)
 
     async def request(self, op: str, fds: Sequence[int] = (), **fields: Any) -> tuple[dict[str, Any], list[int]]:
         """One op of the node host; answers ``ok`` and the descriptors beside it, which are the caller's.
@@ -299,6 +295,12 @@ class NodeHost:
         except ClusterError:
             self._processes.pop(process.number, None)
             raise
+
+    def _handed_out(self, made: socket.socket) -> socket.socket:
+        """Remember a socket: as long as a copy of it is open, the kernel keeps its whole namespace."""
+        self._sockets.add(made)
+        keep_from_children(made)
+        return made
 
     def _write(self) -> None:
         """Send what is queued, now and as the socket takes it."""
@@ -356,22 +358,3 @@ class NodeHost:
 
     def _died(self) -> ClusterError:
         return ClusterError(f"the embedded cluster's node host has ended; its log: {self._log}")
-
-    def forget_in_child(self) -> None:
-        """In a forked child of the test process: close its copies, so that the cluster ends with the test process."""
-        for sock in list(self._sockets):
-            sock.close()
-        if self._stream is not None:
-            self._stream.close()
-
-
-def _remember(host: NodeHost) -> None:
-    if not _remember.__dict__.setdefault("registered", False):
-        os.register_at_fork(after_in_child=_forget_all)
-        _remember.__dict__["registered"] = True
-    _alive.add(host)
-
-
-def _forget_all() -> None:
-    for host in list(_alive):
-        host.forget_in_child()

@@ -19,13 +19,14 @@ import errno
 import gc
 import os
 import resource
-import selectors
+import select
 import signal
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_k8s_netem.local import forward, isolation, prober, sandbox, syscalls
+from pytest_k8s_netem.local.agentline import AgentLine
 from pytest_k8s_netem.local.fdstream import FdStream
 from pytest_k8s_netem.local.links import Fabric
 from pytest_k8s_netem.local.processes import Processes, Start, StartError
@@ -38,16 +39,19 @@ if TYPE_CHECKING:
 
 _FILES = Path("/run/netem-pods")
 """In the node host's own mount namespace, on a tmpfs that ends with it."""
-_AGENT = "agent"
 
 
 @dataclass(slots=True)
 class Request:
-    """A frame, the descriptors that came with it, and those that its answer shall bring; all are closed after it."""
+    """A frame, the descriptors that came with it, and those that its answer shall bring; all are closed after it.
+
+    ``later``: the op answers by itself, when it is done.
+    """
 
     frame: Frame
     fds: list[int]
     given: list[int] = field(default_factory=list)
+    later: bool = False
 
     def __getitem__(self, name: str) -> Any:
         return self.frame[name]
@@ -59,7 +63,7 @@ class NodeHost:
     def __init__(self, control: FdStream, fabric: Fabric, processes: Processes) -> None:
         self._control, self._fabric, self._processes = control, fabric, processes
         self._files: dict[str, sandbox.Files] = {}
-        self._agent: FdStream | None = None
+        self._agent = AgentLine(processes)
         self._cwd = os.getcwd()
         _FILES.mkdir()
 
@@ -70,36 +74,40 @@ class NodeHost:
         woken.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        with selectors.DefaultSelector() as selector, contextlib.suppress(EOFError):
-            selector.register(woken, selectors.EVENT_READ)
-            selector.register(self._control, selectors.EVENT_READ)
+        with contextlib.suppress(EOFError):
             while True:
-                self._turn(selector, woken)
+                self._turn(woken)
 
-    def _turn(self, selector: selectors.BaseSelector, woken: socket.socket) -> None:
-        pending = self._control.flush()
-        selector.modify(self._control, selectors.EVENT_READ | (selectors.EVENT_WRITE if pending else 0))
-        for key, _ in selector.select():
-            if key.fileobj is woken:
-                woken.recv(4096)
-                self._tell_exits()
-        for frame, fds in self._control.receive():
-            self._answer(Request(frame, fds))
-        self._listen_to_agent()
-
-    def _tell_exits(self) -> None:
-        for process, status in self._processes.reap():
-            self._control.send({"event": "exit", "process": process, "status": status})
+    def _turn(self, woken: socket.socket) -> None:
+        poll = select.poll()
+        poll.register(woken, select.POLLIN)
+        for stream in (self._control, self._agent.stream):
+            if stream:
+                poll.register(stream, select.POLLIN | (select.POLLOUT if stream.flush() else 0))
+        ready = {fd for fd, _ in poll.poll()}
+        if woken.fileno() in ready:
+            woken.recv(4096)
+            for process, status in self._processes.reap():
+                self._control.send({"event": "exit", "process": process, "status": status})
+        if self._agent.stream and self._agent.stream.fileno() in ready:
+            self._agent.listen()
+        if self._control.fileno() in ready:
+            for frame, fds in self._control.receive():
+                self._answer(Request(frame, fds))
 
     def _answer(self, ask: Request) -> None:
         try:
             getattr(self, f"_op_{ask['op']}")(ask)
-            answer: Frame = {"id": ask["id"], "ok": {}}
         except Exception as error:
-            answer = {"id": ask["id"], "problems": [_problem(ask.frame, error)]}
-        self._control.send(answer, ask.given)
+            self._control.send({"id": ask["id"], "problems": [_problem(ask.frame, error)]}, ())
+        else:
+            if not ask.later:
+                self._reply(ask)
         for fd in (*ask.fds, *ask.given):
             os.close(fd)
+
+    def _reply(self, ask: Request) -> None:
+        self._control.send({"id": ask["id"], "ok": {}}, ask.given)
 
     def _op_node(self, ask: Request) -> None:
         self._fabric.add_node(ask["name"], ask["index"], ask["addresses"], ask["gateways"])
@@ -116,7 +124,8 @@ class NodeHost:
         Path(files.hosts).write_text(ask["hosts"], encoding="ascii")
         Path(files.resolv).write_text(ask["resolv"], encoding="ascii")
         self._files[name] = files
-        self._tell_agent("target", name)
+        ask.later = True
+        self._agent.add(name, self._fabric.pods[name].fd, lambda: self._reply(ask))
 
     def _op_hosts(self, ask: Request) -> None:
         # In place: the boxes show this very inode.
@@ -130,7 +139,7 @@ class NodeHost:
         for path in (files.hosts, files.resolv):
             os.unlink(path)
         os.rmdir(os.path.dirname(files.hosts))
-        self._tell_agent("forget", name)
+        self._agent.forget(name)
         self._fabric.remove_pod(name)
 
     def _op_spawn(self, ask: Request) -> None:
@@ -182,43 +191,12 @@ class NodeHost:
     def _op_agent(self, ask: Request) -> None:
         """Start the agent that serves every pod; its descriptor is the log."""
         [log] = ask.fds
-        ours, theirs = socket.socketpair()
-        theirs.set_inheritable(True)
-
-        def body() -> int:
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            os.execv(ask["argv"][0], [*ask["argv"], "--admin-fd", str(theirs.fileno())])
-
-        self._processes.run(ask["process"], [log, theirs.fileno()], body)
-        theirs.close()
-        self._agent = FdStream(ours)
-        for name in self._fabric.pods:
-            self._tell_agent("target", name)
+        pods = {name: pod.fd for name, pod in self._fabric.pods.items()}
+        ask.later = True
+        self._agent.start(ask["process"], ask["argv"], log, pods, lambda: self._reply(ask))
 
     def _op_session(self, ask: Request) -> None:
-        if self._agent is None:
-            raise ValueError("the agent has not been started")
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._agent.send({"op": "session"}, [theirs.fileno()])
-        ask.given.append(ours.detach())
-
-    def _tell_agent(self, op: str, target: str) -> None:
-        if self._agent is not None:
-            fds = [self._fabric.pods[target].fd] if op == "target" else []
-            self._agent.send({"op": op, "target": target}, fds)
-
-    def _listen_to_agent(self) -> None:
-        """Drop what the agent says on its admin line; a broken line shows as the agent's exit."""
-        if self._agent is None:
-            return
-        try:
-            self._agent.flush()
-            self._agent.receive()
-        except EOFError:
-            self._agent.close()
-            self._agent = None
+        ask.given.append(self._agent.session())
 
 
 def _problem(frame: Frame, error: Exception) -> dict[str, str]:
