@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pytest_k8s_netem.judge.intervals import ALPHA, quantile, share_bounds
 from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     Range = tuple[float, float]
 
@@ -44,7 +45,7 @@ def judge_rtt(
     problems = []
     for name, wanted, q in (("median", median, 0.5), ("p99", p99, 0.99)):
         if wanted is not None:
-            problems += _worst(f"rtt.{name}", pairs, wanted, lambda pair, q=q: _quantile(pair.rtts, q), _ms)
+            problems += _worst(f"rtt.{name}", pairs, wanted, partial(_quantile, q=q), _ms)
     return tuple(problems)
 
 
@@ -109,8 +110,8 @@ def _others(failed: int, pairs: int) -> str:
     return f" ({failed} of {pairs} pairs are off)" if pairs > 1 else ""
 
 
-def _quantile(samples: Sequence[int], q: float) -> float | None:
-    return quantile(samples, q) if samples else None
+def _quantile(pair: Measured, q: float) -> float | None:
+    return quantile(pair.rtts, q) if pair.rtts else None
 
 
 def _ms(ns: float) -> str:

@@ -14,7 +14,7 @@ from pytest_k8s_netem.resolve.rules import merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_k8s_netem.model.match import Match
     from pytest_k8s_netem.resolve.regions import Region
@@ -68,20 +68,33 @@ def compose(regions: Sequence[Region], interface: str, direction: Direction) -> 
 def _cells(regions: Sequence[Region]) -> Iterable[_Cell]:
     """All non-empty intersections; equal sets of packets are one cell, which keeps equal regions from multiplying."""
     found: dict[Key, _Cell] = {}
+    for new in _sets(regions):
+        fresh = [
+            _Cell(new.takes | old.takes, new.spares | old.spares, _meet(old.matches, new.matches))
+            for old in found.values()
+        ]
+        for cell in (new, *fresh):
+            if cell.matches:
+                key = frozenset(cell.matches)
+                found[key] = found[key].merged(cell) if key in found else cell
+        if len(found) > MAX_INTERSECTIONS:
+            raise TooManyOverlaps
+    return {(cell.takes, cell.spares): cell for cell in found.values()}.values()
+
+
+def _sets(regions: Sequence[Region]) -> Iterator[_Cell]:
+    """What each region takes, and what of that it spares."""
     for at, region in enumerate(regions):
-        spared = intersection(region.takes, region.spares)
-        for new in (_Cell(frozenset({at}), frozenset(), region.takes), _Cell(frozenset({at}), frozenset({at}), spared)):
-            fresh = [
-                _Cell(new.takes | old.takes, new.spares | old.spares, intersection(old.matches, new.matches))
-                for old in found.values()
-            ]
-            for cell in (new, *fresh):
-                if cell.matches:
-                    key = frozenset(cell.matches)
-                    found[key] = found[key].merged(cell) if key in found else cell
-            if len(found) > MAX_INTERSECTIONS:
-                raise TooManyOverlaps
-    return found.values()
+        takes = _widest(region.takes)
+        yield _Cell(frozenset({at}), frozenset(), takes)
+        yield _Cell(frozenset({at}), frozenset({at}), intersection(takes, region.spares))
+
+
+def _meet(a: Matches, b: Matches) -> Matches:
+    """The intersection, in the form of whichever lies within the other, so that equal sets look equal."""
+    if contained(a, b):
+        return a
+    return b if contained(b, a) else intersection(a, b)
 
 
 def _class(cell: _Cell, regions: Sequence[Region], interface: str, direction: Direction) -> Class:
@@ -119,9 +132,10 @@ def intersection(a: Matches, b: Matches) -> Matches:
 
 
 def _widest(matches: Matches) -> Matches:
+    """The same packets without empty matches and those that lie within another."""
     kept: list[Match] = []
     for match in matches:
-        if not any(match & other == match for other in kept):
+        if not match.empty and not any(match & other == match for other in kept):
             kept = [other for other in kept if other & match != other] + [match]
     return tuple(kept)
 
