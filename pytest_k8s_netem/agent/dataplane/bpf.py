@@ -7,9 +7,8 @@ from dataclasses import replace
 from pytest_k8s_netem.agent.dataplane.assembler import JEQ, LD_WORD, MARK, MAX_INSTRUCTIONS, Assembler, Label, TooLarge
 from pytest_k8s_netem.agent.dataplane.blocks import ALL, compile_rules, finish, reaches
 from pytest_k8s_netem.agent.dataplane.names import MARK as OUR_MARK
-from pytest_k8s_netem.model.match import EVERYTHING, IPV4, IPV6
+from pytest_k8s_netem.model.match import IPV4, IPV6
 from pytest_k8s_netem.model.peers import PeerSet
-from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.model.ranges import Ranges
 
 TYPE_CHECKING = False
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.agent.dataplane.assembler import Program
     from pytest_k8s_netem.model.match import Match
-    from pytest_k8s_netem.model.plan import Class
+    from pytest_k8s_netem.model.plan import Class, Direction
 
 _MOST_ETHER_TYPES = 8
 """A match that names more gets one program for all of them."""
@@ -53,11 +52,6 @@ def marked() -> Program:
     program.emit(LD_WORD, MARK)
     program.jump(JEQ, OUR_MARK, accept, reject)
     return finish(program, ALL, accept, reject)
-
-
-def everything() -> Program:
-    """Takes every frame."""
-    return compile_rules([(EVERYTHING, True)], ALL, Direction.EGRESS)
 
 
 def _ether_types(matches: Sequence[Match]) -> list[int]:

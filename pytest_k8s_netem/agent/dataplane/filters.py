@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane import bpf, names
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, nested, number, text, u32
-from pytest_k8s_netem.agent.dataplane.tc import ETH_P_ALL, HOOK_EGRESS, HOOK_INGRESS, Stats, stats
+from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS, HOOK_INGRESS, Stats, stats
 from pytest_k8s_netem.model.observed import ClassObserved
 from pytest_k8s_netem.model.plan import Direction
 
@@ -35,7 +35,7 @@ _PASS = names.PRIORITIES.start
 # linux/pkt_cls.h, linux/tc_act/tc_mirred.h
 _BPF_ACT, _BPF_CLASSID, _BPF_OPS_LEN, _BPF_OPS = 1, 3, 4, 5
 _ACT_KIND, _ACT_OPTIONS, _ACT_STATS, _MIRRED_PARMS = 1, 2, 4, 2
-_EGRESS_REDIRECT, INGRESS_REDIRECT, _STOLEN = 1, 3, 4
+_EGRESS_REDIRECT, _STOLEN = 1, 4
 _MIRRED = struct.Struct("=IIiiiiI")
 
 
@@ -49,13 +49,13 @@ class Held:
     counted: Stats
 
 
-def options(program: Program, classid: int, target: int = 0, action: int = _EGRESS_REDIRECT) -> bytes:
+def options(program: Program, classid: int, target: int = 0) -> bytes:
     """TCA_OPTIONS of a cls_bpf filter; ``target``: the device to redirect to, 0 = none."""
     packed = u32(_BPF_CLASSID, classid)
     packed += attribute(_BPF_OPS_LEN, struct.pack("=H", len(program))) + attribute(_BPF_OPS, program.code)
     if not target:
         return packed
-    parameters = attribute(_MIRRED_PARMS, _MIRRED.pack(0, 0, _STOLEN, 0, 0, action, target))
+    parameters = attribute(_MIRRED_PARMS, _MIRRED.pack(0, 0, _STOLEN, 0, 0, _EGRESS_REDIRECT, target))
     return packed + nested(_BPF_ACT, nested(1, text(_ACT_KIND, "mirred"), nested(_ACT_OPTIONS, parameters)))
 
 
@@ -167,17 +167,6 @@ def let_marked_pass(netlink: Netlink, index: int) -> None:
     """
     with suppress(FileExistsError):
         _add(netlink, index, Direction.INGRESS, Wanted("", _PASS, bpf.marked(), 0))
-
-
-def redirect_all(netlink: Netlink, index: int, target: int) -> None:
-    """Hand every frame that a device receives to another one, as if it had come in there (mirred ingress redirect).
-
-    The device needs a clsact.
-
-    :raises OSError: if the kernel refuses.
-    """
-    packed = options(bpf.everything(), _OURS | 1, target, INGRESS_REDIRECT)
-    netlink.add_filter(index, HOOK_INGRESS, _PASS + 1, "bpf", packed, protocol=ETH_P_ALL)
 
 
 def is_ours(entry: Filter) -> bool:

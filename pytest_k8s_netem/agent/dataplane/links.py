@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL,
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_GETROUTE = 16, 17, 18, 19, 22, 26
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 13, 18, 20
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 26, 8
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_ADDRESS, IFA_LOCAL, RTA_OIF, RTA_PRIORITY, RTA_MULTIPATH = 1, 2, 4, 6, 9
 RT_TABLE_MAIN, RTN_UNICAST = 254, 1
@@ -133,6 +135,20 @@ class Links(Transport):
         if alias is not None:
             body += attribute(IFLA_IFALIAS, alias.encode())
         self.request(RTM_SETLINK, body)
+
+    def without_ipv6(self, index: int) -> None:
+        """Keep the kernel from giving the device IPv6 addresses, and with them traffic of its own, once it is up.
+
+        Without effect in a kernel that has no IPv6.
+
+        :raises OSError: if the kernel refuses.
+        """
+        mode = nested(IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, b"\1")))
+        try:
+            self.request(RTM_SETLINK, _IFINFOMSG.pack(0, 0, index, 0, 0) + mode)
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
 
     def delete_link(self, index: int) -> None:
         """Remove a device; of a veth pair both ends.
