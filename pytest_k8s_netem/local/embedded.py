@@ -14,11 +14,11 @@ from pytest_k8s_netem.local.services import Endpoints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.controller.runtime import Runtime
-    from pytest_k8s_netem.local.process import Completed
+    from pytest_k8s_netem.local.process import Completed, Process
 
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
 
@@ -55,6 +55,33 @@ class EmbeddedCluster:
     async def stop(self) -> None:
         """End everything at once; stop the runtime first."""
         await self.host.close()
+
+    async def spawn(
+        self,
+        pod: Object,
+        argv: Sequence[str],
+        stdio: tuple[int, int, int],
+        *,
+        container: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a command beside a container (default: the first), as its user, in its directory and environment.
+
+        :param stdio: descriptors of standard input and outputs, which stay the caller's.
+        :raises ClusterError: if the pod does not run or the command cannot be executed.
+        """
+        life = self.kubelet.life(pod)
+        program = life.program(container)
+        return await self.host.spawn(
+            life.key,
+            argv,
+            env={**program.env, **(env or {})},
+            box=program.name,
+            cwd=program.cwd,
+            uid=program.uid,
+            gid=program.gid,
+            stdio=stdio,
+        )
 
     async def exec(
         self,

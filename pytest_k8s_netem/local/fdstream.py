@@ -7,6 +7,7 @@ data sent before (unix(7)), so they arrive in the order of the frames they belon
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 from collections import deque
@@ -21,8 +22,22 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _MOST_FDS = 253
 """SCM_MAX_FD, include/net/scm.h."""
+_FD = array.array("i")
 _MSG_CMSG_CLOEXEC = 0x40000000
 """include/linux/socket.h: received descriptors are close-on-exec from the start."""
+
+
+def receive(sock: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """Data and descriptors, which no program that is executed later inherits.
+
+    :func:`socket.recv_fds` would drop the flag that says so (CPython up to 3.13 at least).
+    """
+    data, messages, _, _ = sock.recvmsg(size, socket.CMSG_LEN(_MOST_FDS * _FD.itemsize), _MSG_CMSG_CLOEXEC)
+    fds = array.array(_FD.typecode)
+    for level, kind, content in messages:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) - len(content) % _FD.itemsize])
+    return data, list(fds)
 
 
 class FdStream:
@@ -71,7 +86,7 @@ class FdStream:
         :raises EOFError: at the end of the stream, or when its other side was reset.
         """
         try:
-            data, fds, _, _ = socket.recv_fds(self.socket, _CHUNK, _MOST_FDS, _MSG_CMSG_CLOEXEC)
+            data, fds = receive(self.socket, _CHUNK)
         except BlockingIOError:
             return []
         except OSError as error:

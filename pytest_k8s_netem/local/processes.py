@@ -10,13 +10,12 @@ import traceback
 from dataclasses import dataclass
 
 from pytest_k8s_netem.local import sandbox, syscalls
+from pytest_k8s_netem.local.fdstream import receive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, NoReturn
-
-_MSG_CMSG_CLOEXEC = 0x40000000
 
 
 class StartError(OSError):
@@ -170,7 +169,7 @@ def _await_start(ours: socket.socket) -> sandbox.Box | None:
     """
     data, fds = b"", []
     while True:
-        chunk, more, _, _ = socket.recv_fds(ours, 4096, 2, _MSG_CMSG_CLOEXEC)
+        chunk, more = receive(ours, 4096)
         fds += more
         data += chunk
         if not chunk:
