@@ -139,6 +139,21 @@ def test_exit_status_is_pytests_own(outside: Outside, source: str, status: int) 
 
 
 @uml
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_guest_is_asked_for_once(outside: Outside, how: str) -> None:
+    outside.test("import os\ndef test(): assert os.environ['NETEM_INSIDE_GUEST'] == '1'")
+    installed = any(point.name == "netem" for point in importlib.metadata.entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "pytest_k8s_netem.plugin"]
+    if how == "environment":
+        outside.env["NETEM_GUEST"] = "1"
+    asked = ["--netem-guest"] if how == "option" else []
+    run = outside.start(sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", *asked)
+    output, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, output + errors
+    assert output.count("test session starts") == 1
+
+
+@uml
 def test_paths_and_environment_mean_what_they_mean_outside(outside: Outside, tmp_path: Path) -> None:
     outside.env["SEEN"] = "in both"
     outside.test(
