@@ -183,10 +183,18 @@ def _choices(path: str, hint: str) -> str:
 def _hint(value: object, *units: str) -> str:
     """The right forms for a value without a unit: its own number where it has one."""
     examples = {"ms": "100ms", "mbit": "10mbit", "byte": "1500byte"}
-    number = str(value).strip()
-    if type(value) not in (int, float, str) or not re.fullmatch(r"-?\d{1,12}(\.\d{1,12})?", number):
+    number = _short_number(value)
+    if not number:
         return examples[units[0]]
     return "|".join(f"{number}{unit}" for unit in _likely(number, units))
+
+
+def _short_number(value: object) -> str:
+    """The number as written, if it is one that an example can repeat; else ""."""
+    if type(value) is int and abs(value) >= 10**12:
+        return ""
+    number = str(value).strip() if type(value) in (int, float, str) else ""
+    return number if re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,12})?", number) else ""
 
 
 def _likely(number: str, units: tuple[str, ...]) -> tuple[str, ...]:
@@ -201,8 +209,8 @@ def _likely(number: str, units: tuple[str, ...]) -> tuple[str, ...]:
 
 def _share_hint(value: object) -> str:
     """0.01 was most likely meant as 1 %, and 5 as 5 %."""
-    number = str(value).strip()
-    if type(value) not in (int, float, str) or not re.fullmatch(r"\d{1,12}(\.\d{1,12})?", number):
+    number = _short_number(value)
+    if not number or number.startswith("-"):
         return "1%"
     if 0 < Decimal(number) < 1:
         return f"{_plain(Decimal(number).scaleb(2))}%|{number}%"
