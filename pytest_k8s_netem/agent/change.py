@@ -94,6 +94,7 @@ def build(ground: Ground, plan: Plan, held: Held | None, now: Now) -> Held:
         for name, direction, classes in plan.sides():
             side = Side(interfaces[name], direction, classes)
             result.sides.append(side)
+            ground.ready(side.interface)
             side.taken = _usable(held, side, stages, plan.engine)
             if side.taken is not None:
                 side.sink = side.taken.sink
@@ -135,7 +136,7 @@ def switch(ground: Ground, built: Held, held: Held | None, now: Now) -> list[Sin
     try:
         for side in built.sides:
             _hold(side, built.plan, now, undo)
-            _hook(ground, side, built.plan.engine, undo)
+            _hook(ground, side, undo)
         built.lowered = _carrier(ground, built.plan.carrier, held.lowered if held else (), undo)
     except BaseException:
         undo.run()
@@ -168,13 +169,13 @@ def tell(side: Side, stage_id: str, impairment: Impairment) -> None:
         side.holds[stage_id] = impairment
 
 
-def _hook(ground: Ground, side: Side, engine: str, undo: Undo) -> None:
+def _hook(ground: Ground, side: Side, undo: Undo) -> None:
     old = side.taken
     if old is not None and old.hooked is not None and old.classes == side.classes and is_whole(old.hooked):
         side.hooked = old.hooked
         return
     redirects = {entry.id: side.sink.redirect(entry.id) for entry in side.classes if entry.stages and side.sink}
-    side.hooked = hooked = ground.install(side.interface, side.direction, side.classes, redirects, engine)
+    side.hooked = hooked = ground.install(side.interface, side.direction, side.classes, redirects)
     undo.add(hooked.remove)
 
 

@@ -41,18 +41,18 @@ if TYPE_CHECKING:
         def clear(self) -> None:
             """Remove devices and filters that an earlier life of an agent left."""
 
+        def ready(self, interface: Interface) -> None:
+            """See to it that the device has hooks; they stay until :meth:`leave`.
+
+            :raises OSError: if the kernel refuses.
+            """
+
         def install(
-            self,
-            interface: Interface,
-            direction: Direction,
-            classes: Sequence[Class],
-            redirects: Mapping[str, int],
-            engine: str,
+            self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]
         ) -> Hooked:
             """Put filters on a hook, first class first, before those that are there; they take packets at once.
 
             :param redirects: device index by class; a class that is not in it is spared.
-            :param engine: name of the engine whose devices these are.
             :raises OSError: if the kernel refuses; none of these filters is then left.
             """
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pytest_k8s_netem.agent.dataplane import filters
 from pytest_k8s_netem.agent.dataplane.names import PRIORITIES, is_ours
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+from pytest_k8s_netem.agent.dataplane.tc import HOOK_INGRESS
 from pytest_k8s_netem.agent.namespace import entered
 from pytest_k8s_netem.model.plan import Direction
 
@@ -64,41 +65,39 @@ class Netns:
                 with _gone():
                     self.netlink.delete_link(link.index)
 
+    def ready(self, interface: Interface) -> None:
+        """See to it that the device has hooks; they stay until :meth:`leave`.
+
+        :raises OSError: if the kernel refuses, or an ``ingress`` qdisc stands in their place.
+        """
+        if self.netlink.add_clsact(interface.index):
+            self._clsacts.add(interface.index)
+
     def install(
-        self,
-        interface: Interface,
-        direction: Direction,
-        classes: Sequence[Class],
-        redirects: Mapping[str, int],
-        engine: str,
+        self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]
     ) -> Hooked:
         """Put filters on a hook, first class first, before those that are there; they take packets at once.
 
         :raises OSError: if the kernel refuses; none of these filters is then left.
         """
-        if self.netlink.add_clsact(interface.index):
-            self._clsacts.add(interface.index)
-        marked = engine == "userspace" and direction is Direction.INGRESS
-        if marked:
-            filters.let_marked_pass(self.netlink, interface.index)
-            self._marked[interface.index] = self._marked.get(interface.index, 0) + 1
+        if direction is Direction.EGRESS:
+            return filters.install(self.netlink, interface.index, direction, classes, redirects)
+        filters.let_marked_pass(self.netlink, interface.index)  # else what a sink hands back would go round for ever
+        self._marked[interface.index] = self._marked.get(interface.index, 0) + 1
         try:
             hooked = filters.install(self.netlink, interface.index, direction, classes, redirects)
         except BaseException:
-            if marked:
-                self.unmark(interface.index)
+            self.unmark(interface.index)
             raise
-        return MarkedHooked(hooked, self, interface.index) if marked else hooked
+        return IngressHooked(hooked, self, interface.index)
 
     def unmark(self, index: int) -> None:
-        """One list of filters that needed the filter for marked frames is gone; the last takes that with it."""
+        """An ingress class list is gone; the last one takes the filter for marked frames with it."""
         self._marked[index] -= 1
         if not self._marked[index]:
             del self._marked[index]
             with _gone():
-                for entry in filters.ours(self.netlink, index, Direction.INGRESS):
-                    if entry.priority == PRIORITIES.start:
-                        self.netlink.delete_filter(entry)
+                self.netlink.delete_priority(index, HOOK_INGRESS, PRIORITIES.start)
 
     def set_up(self, name: str, up: bool) -> bool:
         """Set a device up or down; return how it was.
@@ -170,8 +169,8 @@ class Netns:
         return found
 
 
-class MarkedHooked:
-    """Ingress filters of the user-space engine, with the one that lets its own frames pass."""
+class IngressHooked:
+    """The filters of an ingress side, and its share in the filter for marked frames."""
 
     def __init__(self, hooked: Hooked, ground: Netns, index: int) -> None:
         self._hooked = hooked

@@ -60,7 +60,10 @@ class Target:
         :raises ImpairmentError: with the problems; nothing has changed then, what was prepared before is gone.
         """
         self.abort()
-        if found := problems(plan, self.name) or tuple(p.under("plan") for p in check(plan, capabilities)):
+        found = problems(plan, self.name)
+        if plan.stages and not found:  # carriers and spared packets need no engine
+            found = tuple(problem.under("plan") for problem in check(plan, capabilities))
+        if found:
             raise ImpairmentError("", found)
         try:
             self.prepared = change.build(self.ground, plan, self.held, self._schedule.current)

@@ -168,13 +168,11 @@ class FakeGround:
         self.kernel.filters.clear()
         self.kernel.devices.clear()
 
+    def ready(self, interface: Interface) -> None:
+        self.kernel.clsact.add(interface.name)
+
     def install(
-        self,
-        interface: Interface,
-        direction: Direction,
-        classes: Sequence[Class],
-        redirects: Mapping[str, int],
-        engine: str,
+        self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]
     ) -> FakeHooked:
         assert all(index in self.kernel.devices for index in redirects.values()), "filters into nothing"
         number = self.kernel.step("filters")

@@ -1,0 +1,462 @@
+"""The whole agent, as its own process, on real namespaces and packets; iproute2 and ping are the judges."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_k8s_netem.model.frames import MAX_FRAME
+from pytest_k8s_netem.model.impairment import MILLISECOND, SECOND, Bernoulli, Impairment
+from pytest_k8s_netem.model.match import ICMP, ICMPV6, TCP, Match
+from pytest_k8s_netem.model.peers import PeerSet
+from pytest_k8s_netem.model.plan import Check, Class, Direction, Plan, Stage
+from pytest_k8s_netem.model.ranges import Ranges
+from pytest_k8s_netem.model.timeline import Segment, Timeline
+from pytest_k8s_netem.model.wire import CHECK, OBSERVED
+
+_spec = importlib.util.spec_from_file_location("agentkit", Path(__file__).with_name("agentkit.py"))
+assert _spec is not None
+assert _spec.loader is not None
+kit: Any = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = kit
+_spec.loader.exec_module(kit)
+
+pytestmark = pytest.mark.needs("root", "tc", "ping")
+
+ECHOES = Match(protocols=Ranges.of(ICMP, ICMPV6))
+EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
+
+
+@pytest.fixture(params=[pytest.param("kernel", marks=pytest.mark.needs("netem")), "userspace"])
+def engine(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def spaces() -> Iterator[tuple[Any, Any]]:
+    with kit.pod_and_peer() as found:
+        yield found
+
+
+@pytest.fixture
+def pod(spaces: tuple[Any, Any]) -> Any:
+    return spaces[0]
+
+
+@pytest.fixture
+def peer(spaces: tuple[Any, Any]) -> Any:
+    return spaces[1]
+
+
+@pytest.fixture
+def agent(pod: Any) -> Iterator[Any]:
+    found = kit.Agent()
+    try:
+        found.target("pod", pod)
+        yield found
+    finally:
+        found.close()
+
+
+def slow(ms: float, **more: Any) -> Impairment:
+    return Impairment(delay=round(ms * MILLISECOND), limit=1000, **more)
+
+
+def plan_of(
+    engine: str,
+    impairment: Impairment | Timeline,
+    *directions: Direction,
+    match: Match = ECHOES,
+    **more: Any,
+) -> Plan:
+    """One profile on eth0, in the given directions."""
+    timeline = impairment if isinstance(impairment, Timeline) else Timeline.constant(impairment)
+    directions = directions or (EGRESS,)
+    return Plan(
+        "pod",
+        engine=engine,
+        classes=tuple(Class(f"c-{d.value}", "eth0", d, (match,), (f"s-{d.value}",)) for d in directions),
+        stages=tuple(Stage(f"s-{d.value}", "p", d, timeline) for d in directions),
+        **more,
+    )
+
+
+def fastest(space: Any, address: str = "10.9.0.2") -> float:
+    """The fastest of some echoes, ms: never faster than the delay, whatever the machine's load."""
+    answers, rtts = space.ping(address)
+    assert answers
+    return float(min(rtts))
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_a_plan_delays_what_it_matches_and_heals(agent: Any, pod: Any, engine: str, direction: Direction) -> None:
+    owner = agent.owner()
+    before = pod.state()
+    seen = owner.impose(plan_of(engine, slow(60), direction))
+    assert (seen.engine, seen.baseline, seen.interfaces) == (engine, False, ("eth0",))
+    assert all(entry.held for _name, entry in seen.classes)
+    assert dict(seen.stages)[f"s-{direction.value}"].held.delay == pytest.approx(60 * MILLISECOND, abs=1000)
+    for address in ("10.9.0.2", "fd09::2"):
+        assert 60 <= fastest(pod, address) < 90
+    seen = owner.observed("observe", target="pod")
+    assert dict(seen.classes)[f"c-{direction.value}"].packets >= 10
+    healed = owner.observed("heal", target="pod")
+    assert (healed.baseline, healed.residue, healed.healed_by) == (True, (), "request")
+    assert fastest(pod) < 60
+    after = pod.state()
+    assert [q["kind"] for q in after["qdiscs"]].count("clsact") == 1
+    after["qdiscs"] = [q for q in after["qdiscs"] if q["kind"] != "clsact"]
+    assert after == before
+    assert agent.end() == 0
+    assert pod.state() == before
+
+
+def test_what_is_not_matched_stays_fast(agent: Any, pod: Any, engine: str) -> None:
+    match = Match(protocols=Ranges.of(ICMP), remote=PeerSet.from_networks([(4, 0x0A090063, 32)]))
+    agent.owner().impose(plan_of(engine, slow(500), match=match))
+    assert fastest(pod) < 500
+
+
+def test_parameters_change_in_place(agent: Any, pod: Any, engine: str) -> None:
+    owner = agent.owner()
+    owner.impose(plan_of(engine, slow(20)))
+    before = pod.state()["links"]
+    assert fastest(pod) >= 20
+    owner.impose(plan_of(engine, slow(80)))
+    assert fastest(pod) >= 80
+    assert pod.state()["links"] == before
+
+
+def test_a_check_sees_the_delay_and_never_counts(agent: Any, pod: Any, engine: str) -> None:
+    peer = PeerSet.from_networks([(4, 0x0A090002, 32), (6, 0xFD09 << 112 | 2, 128)])
+    match = Match(protocols=Ranges.of(ICMP, ICMPV6, TCP), remote=peer)
+    checks = tuple(
+        Check(name, "p", "c-egress", kind, address, port=port, local_port=local, count=3, timeout=5 * SECOND)
+        for name, kind, address, port, local in (
+            ("v4", "icmp", "10.9.0.2", 0, False),
+            ("v6", "icmp", "fd09::2", 0, False),
+            ("tcp4", "tcp", "10.9.0.2", 80, False),
+            ("tcp6", "tcp", "fd09::2", 80, True),
+        )
+    )
+    owner = agent.owner()
+    owner.impose(plan_of(engine, slow(40), match=match, checks=checks))
+    seen = owner.observed("probe", target="pod")
+    assert {result.id for result in seen.checks} == {"v4", "v6", "tcp4", "tcp6"}
+    for result in seen.checks:
+        assert (result.sent, result.answered, result.met, result.error) == (3, 3, 3, "")
+        assert min(result.rtts) >= 40 * MILLISECOND
+    assert dict(seen.classes)["c-egress"].packets == 0
+    assert dict(seen.stages)["s-egress"].passed == 0
+    pod.ping("10.9.0.2", 4)
+    echo = Check("mine", "p", "c-egress", "icmp", "10.9.0.2", count=5, timeout=5 * SECOND)
+    seen = agent.guest().observed("probe", target="pod", checks=[CHECK.encode(echo)])
+    assert [(result.id, result.met) for result in seen.checks] == [("mine", 5)]
+    assert dict(seen.classes)["c-egress"].packets == 4
+
+
+def test_a_probe_is_met_by_nothing_where_the_filter_takes_something_else(agent: Any, engine: str) -> None:
+    check = Check("x", "p", "c-egress", "icmp", "10.9.0.2", count=3, timeout=5 * SECOND, size=1400)
+    owner = agent.owner()
+    owner.impose(plan_of(engine, slow(40), match=Match(protocols=Ranges.of(TCP)), checks=(check,)))
+    (result,) = owner.observed("probe", target="pod").checks
+    assert (result.answered, result.met) == (3, 0)
+
+
+def test_an_explicit_probe_needs_no_plan(agent: Any, pod: Any) -> None:
+    check = Check("x", "", "", "icmp", "10.9.0.2", count=50, interval=2 * MILLISECOND, timeout=5 * SECOND)
+    gone = Check("y", "", "", "icmp", "10.9.0.77", count=1, timeout=SECOND // 10)
+    odd = Check("z", "", "", "icmp", "not an address", count=1)
+    seen = agent.guest().observed("probe", target="pod", checks=[CHECK.encode(c) for c in (check, gone, odd)])
+    assert [(result.sent, result.answered) for result in seen.checks[:2]] == [(50, 50), (1, 0)]
+    assert statistics.median(seen.checks[0].rtts) > 0
+    assert seen.checks[2].error
+
+
+def test_loss_takes_all(agent: Any, pod: Any, engine: str) -> None:
+    owner = agent.owner()
+    owner.impose(plan_of(engine, Impairment(loss=Bernoulli(1.0), limit=1000)))
+    assert pod.ping("10.9.0.2", 3)[0] == 0
+    owner.ok("heal", target="pod")
+    assert pod.ping("10.9.0.2", 3)[0] == 3
+
+
+def test_a_timeline_moves_on_and_a_duration_ends(agent: Any, pod: Any, engine: str) -> None:
+    owner = agent.owner()
+    timeline = Timeline((Segment(SECOND // 5, slow(5)), Segment(None, slow(70))))
+    owner.impose(plan_of(engine, timeline, durations=(("p", 1.5),)))
+    assert owner.event("segment")["index"] == 1
+    assert fastest(pod) >= 70
+    event = owner.event("healed")
+    assert event["cause"] == "duration"
+    assert OBSERVED.decode(event["observed"]).baseline
+
+
+def test_a_lease_that_nobody_renews_heals(agent: Any, pod: Any, engine: str) -> None:
+    owner = agent.owner()
+    owner.impose(plan_of(engine, slow(50), EGRESS, INGRESS, ttl=0.5))
+    owner.ok("renew", ttl=1.0)
+    assert owner.event("healed")["cause"] == "ttl"
+    assert owner.observed("observe", target="pod").healed_by == "ttl"
+    assert fastest(pod) < 50
+
+
+def test_the_end_of_the_owners_stream_heals(agent: Any, pod: Any, engine: str) -> None:
+    owner, guest = agent.owner(), agent.guest()
+    owner.impose(plan_of(engine, slow(50)))
+    owner.close()
+    assert guest.event("healed")["cause"] == "session"
+    assert fastest(pod) < 50
+    agent.owner("another").impose(plan_of(engine, slow(30)))
+    assert fastest(pod) >= 30
+
+
+def test_a_killed_worker_takes_the_filters_off(agent: Any, pod: Any) -> None:
+    owner = agent.owner()
+    owner.impose(plan_of("userspace", slow(50), EGRESS, INGRESS))
+    (worker,) = agent.children()
+    os.kill(worker, signal.SIGKILL)
+    event = owner.event("healed")
+    assert event["cause"] == "worker"
+    assert OBSERVED.decode(event["observed"]).baseline
+    assert fastest(pod) < 50
+    owner.impose(plan_of("userspace", slow(30)))
+    assert fastest(pod) >= 30
+
+
+def test_a_new_agent_removes_what_a_killed_one_left(agent: Any, pod: Any, engine: str) -> None:
+    before = pod.state()
+    agent.owner().impose(plan_of(engine, slow(50), EGRESS, INGRESS))
+    agent.process.kill()
+    agent.process.wait()
+    assert pod.state() != before
+    again = kit.Agent()
+    try:
+        again.target("pod", pod)
+        assert again.guest().observed("observe", target="pod").baseline
+        assert fastest(pod) < 50
+        assert again.end() == 0
+        assert pod.state() == before
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("end", ["sigterm", "admin", "forget"])
+def test_whatever_ends_the_agent_the_namespace_is_as_before(pod: Any, engine: str, end: str) -> None:
+    before = pod.state()
+    agent = kit.Agent()
+    try:
+        agent.target("pod", pod)
+        agent.owner().impose(plan_of(engine, slow(50), EGRESS, INGRESS))
+        if end == "sigterm":
+            agent.process.terminate()
+            assert agent.process.wait(kit.PATIENCE) == 0
+        elif end == "admin":
+            assert agent.end() == 0
+        else:
+            agent.admin.ok("forget", target="pod")
+        assert pod.state() == before
+        assert fastest(pod) < 50
+    finally:
+        agent.close()
+
+
+def test_other_peoples_qdiscs_and_filters_stay(agent: Any, pod: Any, engine: str) -> None:
+    pod.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+    pod.run(
+        *[
+            "tc",
+            "filter",
+            "add",
+            "dev",
+            "eth0",
+            "egress",
+            "prio",
+            "7",
+            "protocol",
+            "ip",
+            "u32",
+            "match",
+            "u32",
+            "0",
+            "0",
+            "classid",
+            "1:1",
+        ]
+    )
+    pod.run(
+        *[
+            "tc",
+            "qdisc",
+            "add",
+            "dev",
+            "eth0",
+            "root",
+            "handle",
+            "5:",
+            "tbf",
+            "rate",
+            "1gbit",
+            "burst",
+            "64k",
+            "latency",
+            "50ms",
+        ]
+    )
+    before = pod.state()
+    again = kit.Agent()
+    try:
+        again.target("pod", pod)
+        owner = again.owner()
+        seen = owner.impose(plan_of(engine, slow(10)))
+        assert "eth0: tbf at root" in seen.foreign
+        assert "eth0: u32 at egress, priority 7" in seen.foreign
+        again.end()
+        assert pod.state() == before
+    finally:
+        again.close()
+
+
+def test_a_refusal_half_way_changes_nothing(agent: Any, pod: Any, engine: str) -> None:
+    """The second interface takes no clsact: it has an ingress qdisc."""
+    pod.run("ip", "link", "add", "odd0", "type", "veth", "peer", "name", "odd1")
+    pod.run("ip", "link", "set", "odd0", "up")
+    pod.run("tc", "qdisc", "add", "dev", "odd0", "ingress")
+    owner = agent.owner()
+    good = plan_of(engine, slow(50))
+    owner.impose(good)
+    before = pod.state()
+    stages = tuple(Stage(f"n-{d.value}", "p", d, Timeline.constant(slow(80))) for d in Direction)
+    classes = tuple(
+        Class(f"{name}-{d.value}", name, d, (ECHOES,), (f"n-{d.value}",))
+        for name in ("eth0", "odd0")
+        for d in Direction
+    )
+    bad = Plan("pod", engine=engine, classes=classes, stages=stages)
+    assert "ok" not in owner.prepare(bad)
+    assert pod.state() == before
+    assert owner.observed("observe", target="pod").plan == good.digest
+    assert 50 <= fastest(pod) < 80
+
+
+def test_a_carrier_goes_down_and_comes_back(agent: Any, pod: Any, peer: Any) -> None:
+    owner = agent.owner()
+    owner.impose(Plan("pod", carrier=("eth0",)))
+    assert "state DOWN" in peer.run("ip", "link", "show", "eth0")
+    assert owner.observed("heal", target="pod").baseline
+    kit.wait_for("a path", lambda: pod.ping("10.9.0.2", 1)[0])
+
+
+def test_one_identity_owns_and_a_higher_epoch_takes_over(agent: Any, pod: Any, engine: str) -> None:
+    first = agent.owner("a", 1)
+    first.impose(plan_of(engine, slow(40)))
+    assert "busy" in agent.session().refused("hello", role="owner", identity="b", epoch=5)
+    assert "busy" in agent.session().refused("hello", role="owner", identity="a", epoch=0)
+    second = agent.owner("a", 2)
+    assert first.event("deposed")["epoch"] == 2
+    while first.read(kit.PATIENCE):
+        pass
+    assert first.ended
+    assert fastest(pod) >= 40
+    second.ok("heal", target="pod")
+
+
+def test_garbage_is_answered_and_the_stream_goes_on(agent: Any) -> None:
+    owner = agent.owner()
+    for data in (b"\xff\xfe\x00\n", b"[1]\n", b"x" * (MAX_FRAME + 10) + b"\n", b'{"op":"observe","target":1}\n'):
+        owner.frames.clear()
+        owner.sock.sendall(data)
+        assert owner.until("an answer", lambda frame: "problems" in frame)["id"] is None
+    owner.ok("observe", target="pod")
+
+
+def test_a_session_that_never_reads_costs_nobody_else(agent: Any) -> None:
+    lazy = agent.guest()
+    lazy.sock.setblocking(False)
+    sent = 0
+    try:
+        while sent < 64 << 20:
+            sent += lazy.sock.send(b'{"op":"observe","target":"pod"}\n' * 100)
+    except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+        pass
+    agent.guest().ok("observe", target="pod")
+
+
+def test_the_agent_in_a_container_outlives_its_relays(pod: Any, engine: str, tmp_path: Path) -> None:
+    before, path = pod.state(), str(tmp_path / "keeper")
+    program = [sys.executable, "-I", "-S", str(kit.PROGRAM)]
+    keeper = subprocess.Popen(pod.enter(*program, "keep", "--socket", path), env={**os.environ, "NETEM_TARGET": "pod"})
+    lines = []
+
+    def relay(epoch: int) -> Any:
+        near, far = socket.socketpair()
+        process = subprocess.Popen([*program, "relay", "--socket", path], stdin=far, stdout=far)
+        far.close()
+        line = kit.Line(near)
+        lines.append((line, process))
+        line.ok("hello", role="owner", identity="c", epoch=epoch)
+        return line
+
+    try:
+        first = relay(1)
+        first.impose(plan_of(engine, slow(40), ttl=30))
+        lines[0][1].kill()
+        lines[0][1].wait()
+        assert fastest(pod) >= 40
+        second = relay(1)
+        assert second.observed("observe", target="pod").plan == plan_of(engine, slow(40)).digest
+        again = subprocess.run([*program, "keep", "--socket", path], capture_output=True, text=True, check=False)
+        assert again.returncode == 1
+        assert "in use" in again.stderr
+        second.ok("renew", ttl=0.2)
+        assert second.event("healed")["cause"] == "ttl"
+        keeper.terminate()
+        assert keeper.wait(kit.PATIENCE) == 0
+        assert lines[1][1].wait(kit.PATIENCE) == 0
+        assert pod.state() == before
+        assert not os.path.exists(path)
+    finally:
+        keeper.kill()
+        keeper.wait()
+        for line, process in lines:
+            line.close()
+            process.kill()
+            process.wait()
+
+
+def test_the_shipped_set_alone_answers_hello(tmp_path: Path) -> None:
+    source, alone = kit.PROGRAM.parent, tmp_path / "pytest_k8s_netem"
+    alone.mkdir()
+    (alone / "__init__.py").touch()
+    shutil.copy(source / "errors.py", alone)
+    for room in ("agent", "model"):
+        shutil.copytree(source / room, alone / room, ignore=shutil.ignore_patterns("__pycache__"))
+    agent = kit.Agent(alone / "agent")
+    try:
+        said = agent.session().ok("hello", role="guest")
+        assert said["agent"] == "pytest-k8s-netem"
+        assert said["capabilities"]["engines"]
+        mapped = Path(f"/proc/{agent.process.pid}/cmdline").read_text()
+        assert str(alone) in mapped
+    finally:
+        agent.close()
+
+
+def test_a_wrong_command_line_is_told() -> None:
+    tried = subprocess.run(
+        [sys.executable, "-I", "-S", str(kit.PROGRAM), "serve"], capture_output=True, text=True, check=False
+    )
+    assert (tried.returncode, tried.stdout) == (2, "")
+    assert "usage" in tried.stderr
