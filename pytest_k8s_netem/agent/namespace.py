@@ -32,15 +32,15 @@ def enter(fd: int) -> None:
         _call("setns", fd, CLONE_NEWNET)
 
 
-def unshare() -> None:
-    """Move the calling thread into a network namespace of its own, see unshare(2).
+def unshare(more: int = 0) -> None:
+    """Move the calling thread into a network namespace of its own, see unshare(2); ``more``: further CLONE_ flags.
 
     :raises OSError: without CAP_SYS_ADMIN (EPERM).
     """
     if hasattr(os, "unshare"):  # Python 3.12
-        os.unshare(CLONE_NEWNET)
+        os.unshare(CLONE_NEWNET | more)
     else:
-        _call("unshare", CLONE_NEWNET)
+        _call("unshare", CLONE_NEWNET | more)
 
 
 @contextmanager

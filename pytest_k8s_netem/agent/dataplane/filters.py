@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.model.plan import Class
 
 HOOKS = {Direction.EGRESS: HOOK_EGRESS, Direction.INGRESS: HOOK_INGRESS}
-_OURS = 0x4E45_0000
+CLASSES = 0x4E45_0000
 """Major number of the class ids that our filters give."""
 _PASS = names.PRIORITIES.start
 """Priority of the filter that lets marked frames pass: before all classes."""
@@ -173,7 +173,7 @@ def is_ours(entry: Filter) -> bool:
     """Whether a filter on a hook was made here."""
     if entry.priority not in names.PRIORITIES or entry.kind != "bpf":
         return False
-    return read(entry.options).classid & 0xFFFF0000 == _OURS
+    return read(entry.options).classid & 0xFFFF0000 == CLASSES
 
 
 def ours(netlink: Netlink, index: int, direction: Direction) -> list[Filter]:
@@ -213,7 +213,7 @@ def foreign(netlink: Netlink, index: int) -> Iterator[str]:
 
 
 def _add(netlink: Netlink, index: int, direction: Direction, wanted: Wanted) -> None:
-    packed = options(wanted.program, _OURS | (wanted.priority - _PASS + 1), wanted.target)
+    packed = options(wanted.program, CLASSES | (wanted.priority - _PASS + 1), wanted.target)
     netlink.add_filter(
         index, HOOKS[direction], wanted.priority, "bpf", packed, protocol=wanted.program.ether_type, handle=1
     )

@@ -54,6 +54,7 @@ class KernelEngine:
             for name, root in roots.items():
                 segmented = _counts(root, stages, now)
                 trees[name] = Tree(self._netlink, interface, root, stages, now, segmented=segmented)
+                _try_duplicating(trees[name], stages)
         except OSError as error:
             for tree in trees.values():
                 tree.close()
@@ -132,7 +133,7 @@ class KernelSink:
         for tree in self._trees.values():
             qdiscs = tree.read()
             for placed in tree.placed:
-                seen = _observed(placed, qdiscs.get(placed.handle))
+                seen = _observed(placed, qdiscs.get(placed.handle), _lost_below(placed, tree, qdiscs))
                 found[placed.stage] = _together(found[placed.stage], seen, placed) if placed.stage in found else seen
         return found
 
@@ -187,13 +188,18 @@ def _parts(root: Node) -> list[tuple[str, list[Class]]]:
     ]
 
 
-def _observed(placed: Placed, qdisc: Qdisc | None) -> StageObserved:
+def _lost_below(placed: Placed, tree: Tree, qdiscs: Mapping[int, Qdisc]) -> int:
+    """Packets that the stages next below dropped: netem counts them as its own too (netem_dequeue)."""
+    return sum(qdiscs[p.handle].stats.drops for p in tree.placed if p.above is placed and p.handle in qdiscs)
+
+
+def _observed(placed: Placed, qdisc: Qdisc | None, lost_below: int) -> StageObserved:
     if qdisc is None or qdisc.kind != "netem" or qdisc.parent != placed.parent:
         return StageObserved()
     return StageObserved(
         held=netem.decode(qdisc.options, placed.sent),
-        passed=qdisc.stats.packets,
-        dropped=qdisc.stats.drops,
+        passed=qdisc.stats.packets + lost_below,
+        dropped=max(qdisc.stats.drops - lost_below, 0),
         backlog=qdisc.stats.waiting,
     )
 
@@ -207,6 +213,16 @@ def _together(one: StageObserved, other: StageObserved, placed: Placed) -> Stage
         dropped=one.dropped + other.dropped,
         backlog=one.backlog + other.backlog,
     )
+
+
+def _try_duplicating(tree: Tree, stages: Mapping[str, Stage]) -> None:
+    """Where a stage duplicates later in its timeline only, have the kernel refuse it now; no packet is there yet."""
+    for placed in tree.placed if len(tree.placed) > 1 else ():
+        for later in stages[placed.stage].timeline.impairments:
+            if later.duplicate and not placed.sent.duplicate:
+                before = placed.sent
+                tree.hold(placed, later)
+                tree.hold(placed, before)
 
 
 def _raise_if_duplicating(error: OSError, stages: Mapping[str, Stage]) -> None:

@@ -47,6 +47,7 @@ class Placed:
     parent: int
     handle: int
     sent: Impairment
+    above: Placed | None = None
     tables: bool = False
     slot_table: bool = False
 
@@ -130,8 +131,8 @@ class Tree:
         self._netlink.add_qdisc(self.index, "tbf", options, handle=handle)
         return handle | 1
 
-    def _grow(self, node: Node, parent: int) -> None:
-        placed = Placed(node.stage, parent, self._handle(), self._now[node.stage])
+    def _grow(self, node: Node, parent: int, above: Placed | None = None) -> None:
+        placed = Placed(node.stage, parent, self._handle(), self._now[node.stage], above)
         options = self._options(placed, placed.sent)
         self._netlink.add_qdisc(self.index, "netem", options, parent=parent, handle=placed.handle)
         placed.told(placed.sent)
@@ -140,19 +141,19 @@ class Tree:
             return
         if len(node.children) == 1 and not node.ends:
             [only] = node.children.values()
-            self._grow(only, placed.handle | 1)
+            self._grow(only, placed.handle | 1, placed)
         else:
-            self._branch(node, placed.handle | 1)
+            self._branch(node, placed)
 
-    def _branch(self, node: Node, parent: int) -> None:
+    def _branch(self, node: Node, placed: Placed) -> None:
         """Part the packets behind a stage: band 1 ends here, each further band goes on to a stage."""
         handle = self._handle()
         bands = {stage: at for at, stage in enumerate(node.children, 2)}
         priomap = struct.pack("=i16x", len(bands) + 1)  # struct tc_prio_qopt: all unclassified to band 1
-        self._netlink.add_qdisc(self.index, "prio", priomap, parent=parent, handle=handle)
+        self._netlink.add_qdisc(self.index, "prio", priomap, parent=placed.handle | 1, handle=handle)
         self._netlink.add_qdisc(self.index, "pfifo", _PASSING, parent=handle | 1, handle=self._handle())
         for stage, child in node.children.items():
-            self._grow(child, handle | bands[stage])
+            self._grow(child, handle | bands[stage], placed)
         priority = 0
         for entry in node.classes:
             follows = entry.stages[node.depth + 1 : node.depth + 2]

@@ -1,0 +1,183 @@
+"""What this kernel lets this process do, found by trying: in a namespace made for it, by a child that ends with it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+
+from pytest_k8s_netem.agent import namespace
+from pytest_k8s_netem.agent.dataplane import bpf, filters, names, netem
+from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
+from pytest_k8s_netem.model.capabilities import Capabilities, EngineCapability
+from pytest_k8s_netem.model.impairment import NONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SEEDED_SINCE = (6, 6)
+"""First Linux whose netem takes a seed (TCA_NETEM_PRNG_SEED)."""
+_NEEDS = {
+    "kernel": ("ifb", "netem", "clsact", "filter"),
+    "userspace": ("veth", "clsact", "filter", "packet"),
+}
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_NO_DEVICE = 2**31 - 1
+_NEWUSER = 0x10000000  # CLONE_NEWUSER of linux/sched.h
+
+
+def probe() -> Capabilities:
+    """Try what each engine needs; takes a few milliseconds and leaves nothing behind.
+
+    :raises OSError: if no child can be made.
+    """
+    release = os.uname().release
+    found = _in_child(_try_all)
+    tried = {name: why for name, why in found.items() if name in _FIXES}
+    return Capabilities(
+        release,
+        tuple(_engine(name, tried, release) for name in _NEEDS),
+        classifiers=() if tried.get("filter") else ("bpf",),
+        privileges=tuple(name for name, why in found.items() if name not in _FIXES and not why),
+    )
+
+
+def _engine(name: str, tried: dict[str, str], release: str) -> EngineCapability:
+    missing = [
+        f"{_FIXES[need][0]} is missing ({tried.get(need, 'not tried')}): {_FIXES[need][1].format(release=release)}"
+        for need in _NEEDS[name]
+        if tried.get(need, "not tried")
+    ]
+    refuses: tuple[str, ...] = ()
+    if name == "kernel":
+        refuses = ("ordered", "loss.EveryNth") + (() if _version(release) >= SEEDED_SINCE else ("seed",))
+    return EngineCapability(name, not missing, "; ".join(missing), refuses)
+
+
+_FIXES = {
+    "ifb": ("ifb", "modprobe ifb, or use --netem-engine=userspace"),
+    "netem": (
+        "sch_netem",
+        "modprobe sch_netem, apt install linux-modules-extra-{release}, or use --netem-engine=userspace",
+    ),
+    "clsact": ("the clsact qdisc", "modprobe sch_ingress (Linux 4.5 and later have it)"),
+    "filter": ("cls_bpf with act_mirred", "modprobe -a cls_bpf act_mirred"),
+    "veth": ("veth", "modprobe veth"),
+    "packet": ("a packet socket", "give the agent CAP_NET_RAW, modprobe af_packet"),
+}
+"""Per need: what it is called, and what to do where it lacks."""
+
+
+def _version(release: str) -> tuple[int, ...]:
+    digits = (part.partition("-")[0] for part in release.split(".")[:2])
+    return tuple(int(part) for part in digits if part.isdigit())
+
+
+def _try_all() -> dict[str, str]:
+    """Per need and privilege, why it is not there; "" = it is."""
+    found = {name: _why(attempt) for name, attempt in _PRIVILEGES.items()}
+    if "NET_RAW" in found:
+        found["packet"] = found["NET_RAW"]
+    _leave_for_scratch()
+    with Netlink.open() as netlink:
+        made: dict[str, int] = {}
+        for name, attempt in _attempts(netlink, made).items():
+            found[name] = _why(attempt)
+        for index in made.values():
+            _why(lambda index=index: netlink.delete_link(index))  # type: ignore[misc]
+    return found
+
+
+def _leave_for_scratch() -> None:
+    """Into a namespace of its own: as root, else by a user namespace, else stay: a new device disturbs nobody."""
+    try:
+        namespace.unshare()
+    except OSError:
+        _why(lambda: namespace.unshare(_NEWUSER))
+
+
+def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], object]]:
+    """What to try, in order; later ones work on devices that earlier ones put into ``made``."""
+
+    def link(kind: str, peer: str | None = None) -> None:
+        made[kind] = netlink.add_link(names.device("try"), kind, peer=peer, alias=names.ALIAS)
+
+    def device() -> int:
+        if not made:
+            raise OSError(errno.ENODEV, "no device could be made to try it on")
+        return next(iter(made.values()))
+
+    def filtered() -> None:
+        program = bpf.marked()
+        options = filters.options(program, filters.CLASSES | 1, device())
+        netlink.add_filter(device(), HOOK_EGRESS, names.PRIORITIES.start, "bpf", options, protocol=program.ether_type)
+
+    return {
+        "veth": lambda: link("veth", names.device("peer")),
+        "ifb": lambda: link("ifb"),
+        "netem": lambda: netlink.add_qdisc(device(), "netem", netem.encode(NONE)),
+        "clsact": lambda: netlink.add_clsact(device()),
+        "filter": filtered,
+    }
+
+
+def _net_admin() -> None:
+    """Every request that changes something is refused before it is looked at (rtnetlink_rcv_msg)."""
+    with Netlink.open() as netlink:
+        try:
+            netlink.delete_link(_NO_DEVICE)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise
+
+
+def _net_raw() -> None:
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0).close()
+
+
+def _real_time() -> None:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _large_buffers() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
+
+
+_PRIVILEGES: dict[str, Callable[[], object]] = {
+    "NET_ADMIN": _net_admin,
+    "NET_RAW": _net_raw,
+    "SCHED_FIFO": _real_time,
+    "rcvbufforce": _large_buffers,
+}
+
+
+def _why(attempt: Callable[[], object]) -> str:
+    """Why the attempt failed, in the kernel's words; "" if it did not."""
+    try:
+        attempt()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _in_child(work: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What ``work`` returns, called in a child; {} if it died."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(read_end)
+            os.write(write_end, json.dumps(work()).encode())  # some hundred bytes: a pipe holds them
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with open(read_end, "rb") as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    found: dict[str, str] = json.loads(said) if said else {}
+    return found
