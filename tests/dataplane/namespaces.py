@@ -108,12 +108,15 @@ class Two:
             stages = {"stage": stages}
         sink, built = self.sink(stages, classes, direction, seed)
         redirects = {entry.id: sink.redirect(entry.id) for entry in built if entry.stages}
+        if direction is Direction.INGRESS:
+            filters.let_marked_pass(self.netlink, self.eth0().index)
         hooked = filters.install(self.netlink, self.eth0().index, direction, built, redirects)
         try:
             yield sink
         finally:
             hooked.remove()
             sink.close()
+            filters.clear(self.netlink, self.eth0().index)
 
     def close(self) -> None:
         self.engine.close()

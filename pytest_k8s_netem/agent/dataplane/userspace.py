@@ -11,11 +11,10 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from pytest_k8s_netem.agent.dataplane import filters, names, pair, sockets
+from pytest_k8s_netem.agent.dataplane import pair, sockets
 from pytest_k8s_netem.agent.dataplane.assembler import TooLarge
 from pytest_k8s_netem.agent.dataplane.bpf import select
 from pytest_k8s_netem.agent.dataplane.process import Process
-from pytest_k8s_netem.agent.dataplane.tc import HOOK_INGRESS
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.observed import StageObserved
 from pytest_k8s_netem.model.plan import Direction
@@ -81,7 +80,7 @@ class UserspaceEngine:
     ) -> UserspaceSink:
         """Build a sink; nothing is redirected to it yet. ``now``: what each stage starts with.
 
-        The interface needs a clsact.
+        What an ingress sink hands back must pass the interface's filters: :func:`filters.let_marked_pass`.
 
         :raises OSError: if the kernel refuses; nothing is left behind.
         :raises ImpairmentError: if the interface is not Ethernet, or the classes are too many to be told apart.
@@ -95,9 +94,6 @@ class UserspaceEngine:
         sink = UserspaceSink(self, next(self._numbers), ends, tuple(classes), chosen)
         self._sinks.append(sink)
         try:
-            if direction is Direction.INGRESS:
-                sink.hands_to = interface.index
-                filters.let_marked_pass(self.netlink, interface.index)
             sink.shape(now[name] for name in used)
             self._give_stages(sink, now)
             self._give_ports(sink, interface, direction, programs)
@@ -116,9 +112,6 @@ class UserspaceEngine:
         if sink not in self._sinks:
             return
         self._sinks.remove(sink)
-        if sink.hands_to and all(other.hands_to != sink.hands_to for other in self._sinks):
-            with suppress(OSError):  # the interface has gone, and its filters with it
-                self.netlink.delete_priority(sink.hands_to, HOOK_INGRESS, names.PRIORITIES.start)
         forgotten = self._release(sink)
         if self.process is None:
             return
@@ -189,7 +182,6 @@ class UserspaceSink:
     """One side of an interface: a veth pair, and its classes in the worker.
 
     :ivar shared: this side's stages as they are in the worker, by id.
-    :ivar hands_to: index of the interface that gets ingress frames back, past our filters there; 0 = egress.
     """
 
     def __init__(
@@ -200,7 +192,6 @@ class UserspaceSink:
         self.classes = classes
         self.stages = stages
         self.shared: dict[str, Shared] = {}
-        self.hands_to = 0
         self._engine = engine
         self._whole: bool | None = None
 
