@@ -81,22 +81,19 @@ def _try_all() -> dict[str, str]:
     found = {name: _why(attempt) for name, attempt in _PRIVILEGES.items()}
     if "NET_RAW" in found:
         found["packet"] = found["NET_RAW"]
-    _leave_for_scratch()
+    scratch = _entered_scratch()
     with Netlink.open() as netlink:
         made: dict[str, int] = {}
         for name, attempt in _attempts(netlink, made).items():
             found[name] = _why(attempt)
-        for index in made.values():
+        for index in () if scratch else made.values():  # a namespace's end removes them, and nobody waits for it
             _why(lambda index=index: netlink.delete_link(index))  # type: ignore[misc]
     return found
 
 
-def _leave_for_scratch() -> None:
+def _entered_scratch() -> bool:
     """Into a namespace of its own: as root, else by a user namespace, else stay: a new device disturbs nobody."""
-    try:
-        namespace.unshare()
-    except OSError:
-        _why(lambda: namespace.unshare(_NEWUSER))
+    return not _why(namespace.unshare) or not _why(lambda: namespace.unshare(_NEWUSER))
 
 
 def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], object]]:
