@@ -39,16 +39,8 @@ def parse_loss_model(value: object, path: str = "") -> Loss:
         word, *shares = value.split()
         name = _name(word, value, path)
         return _every_nth(shares, path) if name == EVERY_NTH else _markov(name, _by_place(name, shares, path), path)
-    if isinstance(value, dict) and len(value) == 1:
-        ((word, told),) = value.items()
-        name = _name(word, value, path)
-        inner = f"{path}.{word}"
-        if name == EVERY_NTH:
-            return EveryNth(parse_count(told, inner))
-        findings = Findings()
-        known = findings.mapping(told, inner, _SHARES[name])
-        findings.settle()
-        return _markov(name, known, inner)
+    if isinstance(value, dict):
+        return _by_name(value, path)
     raise refusal(path, value, "not a loss model", f"write {FORMS}")
 
 
@@ -58,6 +50,21 @@ def render_loss_model(loss: Loss) -> dict[str, object]:
         return {EVERY_NTH: loss.n}
     name = GILBERT_ELLIOTT if isinstance(loss, GilbertElliott) else FOUR_STATE
     return {name: {field: format_share(getattr(loss, field)) for field in _SHARES[name]}}
+
+
+def _by_name(value: dict[object, object], path: str) -> Loss:
+    findings = Findings()
+    models = findings.mapping(value, path, ALIASES)
+    if not findings.problems and len(models) != 1:
+        findings.add(path, value, "expected one loss model", f"write {FORMS}")
+    findings.settle()
+    ((word, told),) = models.items()
+    inner = f"{path}.{word}"
+    if ALIASES[word] == EVERY_NTH:
+        return EveryNth(parse_count(told, inner))
+    shares = findings.mapping(told, inner, _SHARES[ALIASES[word]])
+    findings.settle()
+    return _markov(ALIASES[word], shares, inner)
 
 
 def _name(word: object, value: object, path: str) -> str:
