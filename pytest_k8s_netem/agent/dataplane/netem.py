@@ -101,7 +101,8 @@ def _gap(impairment: Impairment) -> int:
 
 
 def _share(p: float) -> int:
-    return round(p * _ONE)
+    """In fixed point; what is above nothing stays above nothing."""
+    return max(round(p * _ONE), 1) if p > 0 else 0
 
 
 def _shares(kind: int, *shares: float) -> bytes:
