@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
+from pytest_k8s_netem.agent.loop import guarded
 from pytest_k8s_netem.agent.observing import raw_classes
 from pytest_k8s_netem.agent.probe.child import Prober
 from pytest_k8s_netem.model.observed import CheckObserved
@@ -99,6 +100,7 @@ class Probes:
     ) -> None:
         held, counters = self._target.held, self._target.counters
         if held is not None and asked.owner:
+            guarded(self._target.reseed)
             counters.restart(held)
             return
         for entry, result in zip(asked.checks, seen, strict=True):

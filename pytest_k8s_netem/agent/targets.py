@@ -10,6 +10,7 @@ from pytest_k8s_netem.agent.observing import Counters, observe, observe_healed
 from pytest_k8s_netem.agent.proving import Probes
 from pytest_k8s_netem.agent.schedule import Schedule
 from pytest_k8s_netem.agent.validation import problems
+from pytest_k8s_netem.agent.workers import Workers
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.capabilities import check
 from pytest_k8s_netem.model.problem import Problem
@@ -48,7 +49,7 @@ class Target:
         self._tell = tell
         self._drains = Drains(loop)
         self._schedule = Schedule(loop, self)
-        self._watched: set[int] = set()
+        self._workers = Workers(loop, lambda: self._end("worker"), self._overloaded)
         self._healed_by = ""
         ground.clear()
 
@@ -133,6 +134,14 @@ class Target:
             return observe_healed(self.name, self.ground, self._healed_by, leaving)
         return replace(observe(self.name, self.ground, self.held, self.counters), checks=self.checks)
 
+    def reseed(self) -> None:
+        """Let random states that a probe has drawn from start anew: netem does with each message that seeds it."""
+        if self.held is not None and self.held.plan.engine == "kernel":
+            for side in self.held.sides:
+                for name in side.stages:
+                    if self.held.plan.stage(name).seed is not None:
+                        change.tell(side, name, side.holds[name])
+
     def proven(self, checks: tuple[CheckObserved, ...], keep: bool) -> Observed:
         """Read everything back, with the results of a probe; ``keep``: they are the plan's own, remember them.
 
@@ -188,8 +197,8 @@ class Target:
         """Nobody renewed the plan in time."""
         self._end("ttl")
 
-    def _broken(self, _events: int) -> None:
-        self._end("worker")
+    def _overloaded(self, stage_id: str) -> None:
+        self._tell({"event": "overloaded", "target": self.name, "stage": stage_id})
 
     def _end(self, cause: str) -> None:
         self.heal(cause, lambda: None)
@@ -203,7 +212,7 @@ class Target:
         self._healed_by = "" if self.held else "request"
         for side in built.sides:
             side.taken = None
-        self._watch(built)
+        self._workers.follow(self.held)
         self._retire(retired)
         if self.held is None:
             self._forget()
@@ -217,16 +226,7 @@ class Target:
         self.counters.forget()
         self.probes.cancel()
         self._schedule.stop()
-        self._watch(None)
-
-    def _watch(self, held: change.Held | None) -> None:
-        """Watch the workers of the plan in force, and no others."""
-        wanted = {fd for sink in (held.sinks() if held else ()) if (fd := sink.watch()) is not None}
-        for fd in self._watched - wanted:
-            self._loop.forget(fd)
-        for fd in wanted - self._watched:
-            self._loop.watch(fd, self._broken)
-        self._watched = wanted
+        self._workers.follow(None)
 
     def _retire(self, sinks: list[Sink], patience: int = LONGEST) -> None:
         for sink in sinks:

@@ -329,26 +329,44 @@ def test_other_peoples_qdiscs_and_filters_stay(agent: Any, pod: Any, engine: str
         again.close()
 
 
-def test_a_refusal_half_way_changes_nothing(agent: Any, pod: Any, engine: str) -> None:
-    """The second interface takes no clsact: it has an ingress qdisc."""
-    pod.run("ip", "link", "add", "odd0", "type", "veth", "peer", "name", "odd1")
-    pod.run("ip", "link", "set", "odd0", "up")
-    pod.run("tc", "qdisc", "add", "dev", "odd0", "ingress")
-    owner = agent.owner()
-    good = plan_of(engine, slow(50))
-    owner.impose(good)
-    before = pod.state()
+def two_sides(engine: str) -> Plan:
+    """A plan that cannot go on with another one's sinks."""
     stages = tuple(Stage(f"n-{d.value}", "p", d, Timeline.constant(slow(80))) for d in Direction)
-    classes = tuple(
-        Class(f"{name}-{d.value}", name, d, (ECHOES,), (f"n-{d.value}",))
-        for name in ("eth0", "odd0")
-        for d in Direction
-    )
-    bad = Plan("pod", engine=engine, classes=classes, stages=stages)
-    assert "ok" not in owner.prepare(bad)
+    sides = [(name, d) for name in ("eth0", "odd0") for d in Direction]
+    classes = tuple(Class(f"{name}-{d.value}", name, d, (ECHOES,), (f"n-{d.value}",)) for name, d in sides)
+    return Plan("pod", engine=engine, classes=classes, stages=stages)
+
+
+@pytest.mark.parametrize("step", ["prepare", "commit"])
+def test_a_refusal_half_way_changes_nothing(agent: Any, pod: Any, engine: str, step: str) -> None:
+    """The last interface takes no clsact, since it has an ingress qdisc; or it vanishes before the commit."""
+    owner, good, bad = agent.owner(), plan_of(engine, slow(50)), two_sides(engine)
+    owner.impose(good)
+    if step == "commit":
+        before = pod.state()
+    pod.sh("ip link add odd0 type veth peer name odd1")
+    pod.sh("ip link set odd0 up")
+    if step == "prepare":
+        pod.sh("tc qdisc add dev odd0 ingress")
+        before = pod.state()
+        assert "refused to prepare" in str(owner.prepare(bad))
+    else:
+        assert "ok" in owner.prepare(bad)
+        pod.sh("ip link del odd0")
+        assert "refused to commit" in owner.refused("commit", target="pod", digest=bad.digest)
     assert pod.state() == before
     assert owner.observed("observe", target="pod").plan == good.digest
-    assert 50 <= fastest(pod) < 80
+    assert fastest(pod) >= 50
+
+
+def test_a_hung_worker_takes_the_filters_off(agent: Any, pod: Any) -> None:
+    owner = agent.owner()
+    owner.impose(plan_of("userspace", slow(50)))
+    (worker,) = agent.children()
+    os.kill(worker, signal.SIGSTOP)
+    assert owner.event("healed")["cause"] == "worker"
+    assert fastest(pod) < 50
+    assert agent.children() == []
 
 
 def test_a_carrier_goes_down_and_comes_back(agent: Any, pod: Any, peer: Any) -> None:

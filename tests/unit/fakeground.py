@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_k8s_netem.agent.keeper import Keeper
@@ -103,6 +103,8 @@ class FakeSink:
     holds: dict[str, Impairment]
     queue: int = 0
     packets: int = 0
+    hung: bool = False
+    overloaded: bool = False
 
     def redirect(self, class_id: str) -> int:
         return self.number
@@ -117,7 +119,10 @@ class FakeSink:
         return [(entry.id, entry.stages) for entry in classes] == shape
 
     def read(self) -> dict[str, StageObserved]:
-        return {name: StageObserved(held, passed=self.packets) for name, held in self.holds.items()}
+        if self.hung:
+            raise TimeoutError("hung")
+        seen = {name: StageObserved(held, passed=self.packets) for name, held in self.holds.items()}
+        return {name: replace(stage, overloaded=self.overloaded) for name, stage in seen.items()}
 
     def backlog(self) -> int:
         return self.queue

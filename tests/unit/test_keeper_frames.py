@@ -251,6 +251,20 @@ def test_a_broken_sink_takes_its_filters_off(house: House) -> None:
     assert house.kernel.clean
 
 
+def test_workers_are_looked_at_while_they_live(house: House) -> None:
+    owner = house.owner()
+    owner.impose(plan_of())
+    (sink,) = house.kernel.devices.values()
+    sink.overloaded = True
+    house.loop.pass_time(5)
+    assert owner.events("overloaded") == [{"event": "overloaded", "target": "t", "stage": "s"}]
+    assert house.kernel.filters
+    sink.hung = True
+    house.loop.pass_time(2)
+    assert not house.kernel.filters
+    assert owner.events("healed")[0]["cause"] == "worker"
+
+
 @pytest.mark.parametrize(("lingers", "ttl", "stays"), [(False, 30, False), (True, 30, True), (True, None, False)])
 def test_the_end_of_the_owners_session(lingers: bool, ttl: float | None, stays: bool) -> None:
     house = House(lingers)

@@ -1,4 +1,10 @@
-"""What an engine is to a target: a maker of sinks for one side (interface and direction) of a plan."""
+"""What an engine is to a target: a maker of sinks for one side (interface and direction) of a plan.
+
+The target sees to the real interface: it has a clsact before a sink is built, and while there are filters on its ingress
+hook, :func:`filters.let_marked_pass` is in force there. A sink touches nothing but its own devices and its worker.
+Calls come from the agent's one thread, so none may wait for long; a worker that does not answer in time counts as dead:
+it is killed, so that :meth:`Sink.watch` tells and no late answer is taken for another's.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +35,10 @@ if TYPE_CHECKING:
             """Whether these classes and stages can be held by this very sink, by :meth:`hold` alone."""
 
         def read(self) -> dict[str, StageObserved]:
-            """Each stage as read back from the kernel or the worker."""
+            """Each stage as read back from the kernel or the worker.
+
+            :raises OSError: if that cannot be read; a sink that has a worker is then healed.
+            """
 
         def backlog(self) -> int:
             """Packets queued now."""
@@ -65,5 +74,9 @@ if TYPE_CHECKING:
     class MakeEngine(Protocol):
         """Constructor of an engine for a target's namespace."""
 
-        def __call__(self, netlink: Netlink) -> Engine:
-            """An engine that works through this socket; nothing is made yet."""
+        def __call__(self, netlink: Netlink, namespace: int) -> Engine:
+            """An engine that works through this socket; nothing is made yet.
+
+            :param namespace: descriptor of the socket's namespace; it lives longer than the engine. The kernel engine
+                needs none and takes the socket alone.
+            """
