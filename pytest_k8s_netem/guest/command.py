@@ -7,7 +7,7 @@ import os
 import sys
 
 from pytest_k8s_netem.errors import ConfigError, NetemError
-from pytest_k8s_netem.guest.needs import DEFAULT_MEMORY, requirements
+from pytest_k8s_netem.guest.needs import DEFAULT_MEMORY, own_place, requirements
 from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
@@ -44,13 +44,14 @@ def main(
         return None
     import pytest
 
-    from pytest_k8s_netem.guest.run import run_in_guest
-
     try:
         if problems := refusals(config, provider) or requirements(memory):
             raise ConfigError(problems=problems)
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
+
+    from pytest_k8s_netem.guest.run import run_in_guest  # needs Unix, which is certain from here on
+
     with _real_output(config):
         try:
             return run_in_guest(
@@ -92,7 +93,19 @@ def refusals(config: pytest.Config, provider: str) -> list[Problem]:
     if any(not isinstance(plugin, str) for plugin in config.invocation_params.plugins or ()):
         why = "plugin objects were given to pytest.main(), and objects cannot be handed to another kernel"
         problems.append(Problem(OPTION, "", why, "name the plugins with -p, or run the command pytest"))
-    return problems
+    return [*problems, *_hidden_paths(config)]
+
+
+def _hidden_paths(config: pytest.Config) -> Iterator[Problem]:
+    """Paths that this run uses and a guest would not share: results written there would be lost without a word."""
+    params = config.invocation_params
+    named = [("working directory", str(params.dir)), ("Python", sys.prefix)]
+    for arg in map(str, params.args):
+        option, _, value = arg.rpartition("=")
+        named.append((option or "argument", value.partition("::")[0]))
+    for what, path in named:
+        if os.path.isabs(path) and (place := own_place(path)):
+            yield Problem(what, path, f"in a guest {place} is the guest's own", f"use another folder, or no {OPTION}")
 
 
 def _option(config: pytest.Config, name: str) -> Any:

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_k8s_netem.guest.needs import KERNEL
+from pytest_k8s_netem.guest.needs import KERNEL, own_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Machine:
     """
 
     def __init__(self, job: Job, *, memory: int, memory_folder: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="netem-guest-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="netem-guest-", dir=_shared_folder()))
         self._kernel: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         pairs = [socket.socketpair() for _ in range(3)]
@@ -144,6 +144,12 @@ class Machine:
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._reaper is not None:
             self._reaper.communicate(b"ended\n")
+
+
+def _shared_folder() -> str:
+    """Where temporary files go, unless the guest could not see it: TMPDIR may be /dev/shm."""
+    usual = tempfile.gettempdir()
+    return "/var/tmp" if own_place(usual) else usual
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ MODULES = Path("/usr/lib/uml/modules")
 DEFAULT_MEMORY = "1G"
 """The guest's memory; what it does not touch costs nothing."""
 
+OWN_PLACES = ("/dev/shm", "/proc", "/run", "/sys")
+"""Folders that are the guest's own: what is there outside is not seen in it, and what it writes there is lost."""
+
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -60,6 +63,12 @@ def kernel_release() -> str:
 def modules_folder() -> Path:
     """Where the modules of the installed kernel are."""
     return MODULES / kernel_release()
+
+
+def own_place(path: str) -> str:
+    """The guest's own folder in which this path lies (symbolic links followed), ``""`` for a path of the host."""
+    real = os.path.realpath(path)
+    return next((place for place in OWN_PLACES if real == place or real.startswith(f"{place}/")), "")
 
 
 def memory_folder(size: int) -> Path | None:

@@ -23,6 +23,8 @@ BOOT_TIMEOUT = 60.0
 """Seconds from the start to the guest's first word; 1.5 on an idle machine."""
 SILENCE_TIMEOUT = 60.0
 """Seconds without a sign of life (there is one every 5) after which a guest counts as hung."""
+MOST_OPEN_FILES = 1 << 20
+"""fs.nr_open of a kernel that nobody tuned."""
 TEMPORARY = "/run/tmp"
 """TMPDIR in the guest: its own memory. The host's /tmp stays visible: paths in it mean what they mean outside."""
 
@@ -64,7 +66,7 @@ def run_in_guest(
         cwd=cwd or os.getcwd(),
         env=_environment(os.environ if env is None else env),
         terminals=(_terminal(stdout), _terminal(stderr)),
-        files=resource.getrlimit(resource.RLIMIT_NOFILE),
+        files=_open_files(),
         modules=str(modules_folder()),
         load=PRELOADED,
     )
@@ -87,6 +89,15 @@ def _environment(outside: Mapping[str, str]) -> dict[str, str]:
     path = env.get("PATH", os.defpath).split(os.pathsep)
     path += [folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin") if folder not in path]
     return env | {"TMPDIR": TEMPORARY, "PATH": os.pathsep.join(path)}
+
+
+def _open_files() -> tuple[int, int]:
+    """This process's limits, soft and hard, as far as any kernel grants them (fs.nr_open, 2^20 by default)."""
+    soft, hard = (
+        MOST_OPEN_FILES if limit == resource.RLIM_INFINITY else min(limit, MOST_OPEN_FILES)
+        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    return soft, hard
 
 
 def _terminal(descriptor: int) -> tuple[int, int] | None:

@@ -315,6 +315,14 @@ def test_nothing_is_left_when_pytest_is_killed(outside: Outside, frozen: bool) -
 
 
 @uml
+def test_temporary_files_may_be_where_the_guest_cannot_see(outside: Outside) -> None:
+    outside.env["TMPDIR"] = "/dev/shm"
+    run = outside.drive("{}", "sh", "-c", "echo $TMPDIR; touch $TMPDIR/x")
+    output, errors = run.communicate(timeout=PATIENCE)
+    assert (output, errors, run.returncode) == ("/run/tmp\n", "", 0)
+
+
+@uml
 def test_a_command_that_is_not_there_is_named(outside: Outside) -> None:
     run = outside.drive("{}", "no-such-command")
     _, errors = run.communicate(timeout=PATIENCE)
@@ -374,6 +382,8 @@ def _python_for_everyone(folder: Path) -> str:
     [
         (["--pdb"], "--pdb needs a terminal inside the guest; run without --netem-guest"),
         (["--trace"], "--trace needs a terminal inside the guest; run without --netem-guest"),
+        (["--junitxml=/dev/shm/report.xml"], "--junitxml=/dev/shm/report.xml: in a guest /dev/shm is the guest's own"),
+        (["--basetemp", "/run/x"], "argument=/run/x: in a guest /run is the guest's own"),
     ],
 )
 def test_what_cannot_work_in_a_guest_is_refused(outside: Outside, args: list[str], said: str) -> None:
