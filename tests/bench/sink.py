@@ -16,13 +16,19 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "dataplane")]
 
-from namespaces import PEER, Two, received, two
+from namespaces import PEER, Two, received, two  # noqa: E402
 
-from pytest_k8s_netem.model.impairment import MILLISECOND, Bernoulli, Impairment
-from pytest_k8s_netem.model.plan import Direction
+from pytest_k8s_netem.model.impairment import MILLISECOND, Bernoulli, Impairment  # noqa: E402
+from pytest_k8s_netem.model.plan import Direction  # noqa: E402
 
 SECONDS = 2.0
 CHUNK = bytes(1 << 18)
+
+
+def say(*words: object) -> None:
+    """Print a line."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -129,8 +135,8 @@ def main() -> None:
     with two() as world:
         bare = {"1": tcp(world, 1), "4": tcp(world, 4), "pod": tcp(world, 1, True)}
         packets = small_packets(world)
-        print(f"{'':34}{'1 stream':>9}{'4 streams':>10}{'from pod':>9} Gbit/s, ratio to bare{'':4}kpps (lost)")
-        print(
+        say(f"{'':34}{'1 stream':>9}{'4 streams':>10}{'from pod':>9} Gbit/s, ratio to bare{'':4}kpps (lost)")
+        say(
             f"{'bare':34}{bare['1']:9.2f}{bare['4']:10.2f}{bare['pod']:9.2f}{'':26}{packets[0]:5.0f} ({packets[1]:.2%})"
         )
         for name, impairment in (
@@ -144,14 +150,14 @@ def main() -> None:
                 one, four, pod = tcp(world, 1), tcp(world, 4), tcp(world, 1, True)
                 packets = small_packets(world)
             ratios = f"{one / bare['1']:.2f} {four / bare['4']:.2f} {pod / bare['pod']:.2f}"
-            print(f"{name:34}{one:9.2f}{four:10.2f}{pod:9.2f}  {ratios:24}{packets[0]:5.0f} ({packets[1]:.2%})")
-        print("bare path, ms late (p50, p99, max):", *(f"{ms:.3f}" for ms in delay_error(world, 0)))
+            say(f"{name:34}{one:9.2f}{four:10.2f}{pod:9.2f}  {ratios:24}{packets[0]:5.0f} ({packets[1]:.2%})")
+        say("bare path, ms late (p50, p99, max):", *(f"{ms:.3f}" for ms in delay_error(world, 0)))
         with world.impaired(Impairment(delay=20 * MILLISECOND)) as sink:
-            print("20 ms, ms late (p50, p99, max):    ", *(f"{ms:.3f}" for ms in delay_error(world, 20 * MILLISECOND)))
-            print("worker's own p99, ms:              ", sink.read()["stage"].late_p99 / 1e6)
+            say("20 ms, ms late (p50, p99, max):    ", *(f"{ms:.3f}" for ms in delay_error(world, 20 * MILLISECOND)))
+            say("worker's own p99, ms:              ", sink.read()["stage"].late_p99 / 1e6)
             pid = world.engine.process.pid
             status = Path(f"/proc/{pid}/smaps_rollup").read_text().split("\n")
-            print(
+            say(
                 "worker's memory:                   ", *(line for line in status if line.startswith(("Rss", "Private")))
             )
 

@@ -348,6 +348,14 @@ class TestSuperpackets:
 
 class TestLife:
     @BOTH
+    def test_a_sink_takes_packets_as_soon_as_it_is_there(self, world, direction):
+        flow = Flow(world, direction)
+        for _ in range(10):
+            with world.impaired(Impairment(delay=1), [(flow.match, ("stage",))], direction):
+                flow.send(3)
+                assert [len(flow.target.recv(100)) for _ in range(3)] == [16] * 3
+
+    @BOTH
     def test_a_change_loses_and_reorders_nothing(self, world, direction):
         flow = Flow(world, direction)
         with world.impaired(Impairment(delay=30 * MILLISECOND), [(flow.match, ("stage",))], direction) as sink:

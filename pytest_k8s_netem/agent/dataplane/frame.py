@@ -63,6 +63,8 @@ def is_probe(frame: memoryview | bytes) -> bool:
 
 def ecn_capable(frame: Sequence[int]) -> bool:
     """Whether an IP packet's sender takes marks in place of drops (RFC 3168, 5: ECT(0), ECT(1) or marked already)."""
+    if len(frame) < NETWORK + 20:
+        return False
     ether_type = frame[_ETHER_TYPE] << 8 | frame[_ETHER_TYPE + 1]
     if ether_type == IPV4:
         return bool(frame[NETWORK + 1] & _ECN_MASK)

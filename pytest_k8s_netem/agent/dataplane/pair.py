@@ -85,7 +85,7 @@ def make(netlink: Netlink, interface: Interface, direction: Direction) -> Pair:
         _drop_all(netlink, far_index)
         if ingress:
             _receive_on(netlink, index, interface.index)
-        for end in (index, far_index):
+        for end in (far_index, index):  # the second has carrier when it comes up, so that it takes packets at once
             netlink.set_link(end, up=True)
     except OSError:
         pair.remove(netlink)
