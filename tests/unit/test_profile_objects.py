@@ -671,6 +671,11 @@ def test_all_mistakes_of_an_object_come_at_once_and_each_once():
     )
 
 
+def test_the_order_of_keys_in_an_object_means_nothing():
+    one, other = ({"podSelector": {"matchLabels": labels}} for labels in ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}))
+    assert parse(native(GOOD | one)) == parse(native(GOOD | other))
+
+
 def test_kubernetes_own_metadata_and_status_are_let_be():
     obj = native(GOOD) | {"status": {"conditions": []}}
     obj["metadata"] |= {"uid": "u", "generation": 3, "resourceVersion": "7", "finalizers": [], "namespace": "ignored"}
