@@ -315,6 +315,15 @@ def test_nothing_is_left_when_pytest_is_killed(outside: Outside, frozen: bool) -
 
 
 @uml
+def test_a_guest_that_dies_says_its_last_words(outside: Outside) -> None:
+    run = outside.drive("{}", "sh", "-c", "echo c > /proc/sysrq-trigger")
+    _, errors = run.communicate(timeout=PATIENCE)
+    assert "ProviderError: the guest died" in errors
+    assert "Kernel panic" in errors
+    outside.wait_for_nothing()
+
+
+@uml
 def test_temporary_files_may_be_where_the_guest_cannot_see(outside: Outside) -> None:
     outside.env["TMPDIR"] = "/dev/shm"
     run = outside.drive("{}", "sh", "-c", "echo $TMPDIR; touch $TMPDIR/x")
