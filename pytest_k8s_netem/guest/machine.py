@@ -109,11 +109,13 @@ class Machine:
         ]
 
     def console(self, lines: int = 12) -> str:
-        """The last lines of what the kernel said."""
-        with contextlib.suppress(OSError):
-            text = (self._folder / "console").read_text(errors="replace")
-            return "\n".join(text.splitlines()[-lines:])
-        return ""
+        """The last lines of what the kernel said, or those from its panic on."""
+        try:
+            said = (self._folder / "console").read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        panic = next((number for number, line in enumerate(said) if "Kernel panic" in line), None)
+        return "\n".join(said[-lines:] if panic is None else said[panic : panic + lines])
 
     def say(self, word: str) -> None:
         """Send one line to the guest's first process; a guest that is gone does not hear it."""
