@@ -86,7 +86,7 @@ class EmbeddedCluster:
     async def exec(
         self,
         pod: Object,
-        argv: list[str],
+        argv: Sequence[str],
         *,
         container: str = "",
         env: Mapping[str, str] | None = None,
@@ -110,4 +110,30 @@ class EmbeddedCluster:
             cwd=program.cwd,
             uid=program.uid,
             gid=program.gid,
+        )
+
+    async def spawn(
+        self,
+        pod: Object,
+        argv: Sequence[str],
+        stdio: tuple[int, int, int],
+        *,
+        container: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a command beside a container, as :meth:`exec` does; the descriptors of ``stdio`` stay the caller's.
+
+        :raises ClusterError: if the pod does not run or the command cannot be executed.
+        """
+        life = self.kubelet.life(pod)
+        program = life.program(container)
+        return await self.host.spawn(
+            life.key,
+            argv,
+            env={**program.env, **(env or {})},
+            box=program.name,
+            cwd=program.cwd,
+            uid=program.uid,
+            gid=program.gid,
+            stdio=stdio,
         )

@@ -35,14 +35,11 @@ def enter(control_fd: int) -> bool:
     return nested
 
 
-def mount_proc() -> bool:
-    """Show this pid namespace's processes in /proc; False where an outer mount on /proc forbids it (containers)."""
+def mount_proc() -> None:
+    """Show this pid namespace's processes in /proc, except where outer mounts on /proc forbid it (containers)."""
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-    try:
+    with contextlib.suppress(OSError):
         syscalls.mount("proc", "/proc", "proc", flags)
-    except OSError:
-        return False
-    return True
 
 
 def _unshare() -> bool:

@@ -76,12 +76,12 @@ class NameTable:
     async def refresh(self) -> None:
         """Rewrite the files that say something old."""
         async with self._lock:
-            seen: dict[str, str] = {}
-            for key, life in list(self._lives.items()):
-                namespace = life.pod["metadata"]["namespace"]
-                if namespace not in seen:
-                    seen[namespace] = self._lines(namespace)
-                await self._write(key, life, seen[namespace])
+            namespaces = {life.pod["metadata"]["namespace"] for life in self._lives.values()}
+            lines = {namespace: self._lines(namespace) for namespace in namespaces}
+            writes = [
+                self._write(key, life, lines[life.pod["metadata"]["namespace"]]) for key, life in self._lives.items()
+            ]
+            await asyncio.gather(*writes)
 
     async def _write(self, key: str, life: PodLife, lines: str) -> None:
         uid = life.pod["metadata"]["uid"]

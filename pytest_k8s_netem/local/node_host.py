@@ -15,7 +15,6 @@ if __name__ == "__main__":  # before the package can be imported: an isolated in
 
 import argparse
 import contextlib
-import errno
 import gc
 import os
 import resource
@@ -63,6 +62,7 @@ class NodeHost:
     def __init__(self, control: FdStream, fabric: Fabric, processes: Processes) -> None:
         self._control, self._fabric, self._processes = control, fabric, processes
         self._files: dict[str, sandbox.Files] = {}
+        self._relays: dict[str, list[int]] = {}
         self._agent = AgentLine(processes)
         self._cwd = os.getcwd()
         _FILES.mkdir()
@@ -135,6 +135,8 @@ class NodeHost:
         name = ask["pod"]
         for key in self._processes.boxes(name):
             self._processes.end_box(key)
+        for relay in self._relays.pop(name, ()):
+            self._processes.kill(relay, signal.SIGKILL, group=True)
         files = self._files.pop(name)
         for path in (files.hosts, files.resolv):
             os.unlink(path)
@@ -180,6 +182,7 @@ class NodeHost:
             return forward.relay(socket.socket(fileno=listener), ask["port"])
 
         self._processes.run(ask["process"], [pod, listener], body)
+        self._relays.setdefault(ask["pod"], []).append(ask["process"])
 
     def _op_socket(self, ask: Request) -> None:
         made = self._fabric.socket(ask["where"], ask["family"], ask["type"], ask["protocol"])
@@ -200,15 +203,13 @@ class NodeHost:
 
 
 def _problem(frame: Frame, error: Exception) -> dict[str, str]:
-    """Say what was refused in a form that crosses the line; ``value`` carries the errno's name."""
+    """Say what was refused in a form that crosses the line."""
     if isinstance(error, StartError):
-        path, why = "command", f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    elif isinstance(error, KeyError):
-        path, why = str(frame["op"]), f"no {error.args[0]} here"
-    else:
-        path, why = str(frame["op"]), f"{type(error).__name__}: {error}"
-    code = getattr(error, "errno", None) or getattr(error, "code", None)
-    return {"path": path, "value": errno.errorcode.get(code or 0, ""), "why": why}
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        return {"path": "command", "why": why}
+    if isinstance(error, KeyError):
+        return {"path": str(frame["op"]), "why": f"no {error.args[0]} here"}
+    return {"path": str(frame["op"]), "why": f"{type(error).__name__}: {error}"}
 
 
 def _raise_file_limit() -> None:
@@ -229,7 +230,7 @@ def main() -> None:
     control = FdStream(control_socket)
     try:
         nested = isolation.enter(arguments.fd)
-        own_proc = isolation.mount_proc()
+        isolation.mount_proc()
         syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=0755")
     except OSError as error:
         step = os.fsdecode(error.filename or "namespaces")
@@ -237,9 +238,9 @@ def main() -> None:
         return
     _raise_file_limit()
     fabric = Fabric()
-    processes = Processes(fabric.home, nested=nested, own_proc=own_proc)
+    processes = Processes(nested=nested)
     host = NodeHost(control, fabric, processes)
-    control.send({"event": "ready", "nested": nested, "own_proc": own_proc, "ipv6": fabric.ipv6})
+    control.send({"event": "ready", "nested": nested, "ipv6": fabric.ipv6})
     import pyroute2  # noqa: F401  (the parent goes on while this takes its 0.1 s)
 
     gc.freeze()

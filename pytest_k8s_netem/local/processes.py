@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_k8s_netem.local import sandbox, syscalls
 from pytest_k8s_netem.local.fdstream import receive
@@ -40,11 +43,11 @@ class Start:
 class Processes:
     """The living children of the node host.
 
-    :ivar nested: inside a user namespace of our own. :ivar own_proc: /proc shows this pid namespace.
+    :param nested: inside a user namespace of our own.
     """
 
-    def __init__(self, home: int, *, nested: bool, own_proc: bool) -> None:
-        self.home, self.nested, self.own_proc = home, nested, own_proc
+    def __init__(self, *, nested: bool) -> None:
+        self._nested = nested
         self._names: dict[int, int] = {}
         self._pids: dict[int, int] = {}
         self._boxes: dict[tuple[str, str], sandbox.Box] = {}
@@ -92,8 +95,9 @@ class Processes:
         box = self._boxes.pop(key, None)
         if box is None:
             return
-        for pid in self._inside(box) if self.own_proc else ():
-            os.kill(pid, signal.SIGKILL)
+        for pid in _inside(box):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         box.close()
 
     def boxes(self, pod: str) -> list[tuple[str, str]]:
@@ -116,14 +120,6 @@ class Processes:
     def _add(self, name: int, pid: int) -> None:
         self._names[pid], self._pids[name] = name, pid
 
-    def _inside(self, box: sandbox.Box) -> Iterator[int]:
-        for entry in os.listdir("/proc"):
-            try:
-                if entry.isdigit() and os.stat(f"/proc/{entry}/ns/mnt").st_ino == box.inode:
-                    yield int(entry)
-            except OSError:
-                continue
-
     def _to_command(self, report: socket.socket, wanted: Start, box: sandbox.Box | None) -> NoReturn:
         """The child's way from fork to exec; what goes wrong is told, descriptors of a new box are handed up."""
         try:
@@ -136,7 +132,7 @@ class Processes:
                 socket.send_fds(report, [b"{}\n"], sandbox.make(wanted.files))
             command = wanted.command
             os.chdir(command.cwd)
-            sandbox.become(command.uid, command.gid, self.nested)
+            sandbox.become(command.uid, command.gid, self._nested)
             sandbox.execute(command, wanted.stdio)
         except OSError as error:
             name = os.fsdecode(error.filename or "")
@@ -146,6 +142,17 @@ class Processes:
             report.sendall(json.dumps({"errno": 0, "why": repr(error), "name": ""}).encode() + b"\n")
         finally:
             os._exit(127)
+
+
+def _inside(box: sandbox.Box) -> Iterator[int]:
+    """Processes in a box, by their pids here: /proc may be the outer one, which shows others."""
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{entry}/ns/mnt").st_ino == box.inode:
+                status = Path(f"/proc/{entry}/status").read_text(encoding="ascii", errors="replace")
+                yield int(re.findall(r"^NSpid:.*\s(\d+)$", status, re.MULTILINE)[0])
+        except (OSError, IndexError):
+            continue  # ended meanwhile, or somebody else's
 
 
 def close_all_but(keep: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ A box is a mount and a UTS namespace, made by the first process of a container a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from dataclasses import dataclass
@@ -104,7 +105,15 @@ def execute(command: Command, stdio: Sequence[int]) -> None:
     try:
         os.execvpe(program, list(command.argv), dict(command.env))
     except OSError as error:  # it names the last place tried, which is nobody's mistake
-        raise OSError(error.errno, error.strerror, program) from error
+        number: int | None = error.errno if _found(program, command.env.get("PATH", os.defpath)) else errno.ENOENT
+        raise OSError(number, os.strerror(number or 0), program) from error
+
+
+def _found(program: str, path: str) -> bool:
+    """Whether there is such a file at all; a folder of PATH that we may not look into says "permission denied"."""
+    if "/" in program:
+        return True
+    return any(os.path.exists(os.path.join(folder, program)) for folder in path.split(os.pathsep))
 
 
 def _cover(target: str, source: str) -> None:
