@@ -28,7 +28,8 @@ class Drains:
     def add(self, sink: Sink, patience: int = LONGEST) -> None:
         """Close the sink once it is empty, ``patience`` ns from now at the latest."""
         self._open += 1
-        self._poll(sink, self._loop.now() + patience)
+        deadline = self._loop.now() + patience
+        self._loop.after(0, lambda: self._poll(sink, deadline))  # one removal takes tens of ms: each gets its own turn
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Run ``call`` once no sink is left, now if there is none."""

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +399,41 @@ def test_garbage_is_answered_and_the_stream_goes_on(agent: Any) -> None:
         owner.sock.sendall(data)
         assert owner.until("an answer", lambda frame: "problems" in frame)["id"] is None
     owner.ok("observe", target="pod")
+
+
+def test_one_agent_serves_two_targets_apart(agent: Any, pod: Any, peer: Any, engine: str) -> None:
+    agent.target("peer", peer)
+    owner = agent.owner()
+    assert set(agent.session().ok("hello", role="guest")["targets"]) == {"pod", "peer"}
+    owner.impose(plan_of(engine, slow(30)))
+    owner.impose(replace(plan_of(engine, slow(40)), target="peer", _digest=[]))
+    assert fastest(pod) >= 70
+    owner.ok("heal", target="pod")
+    assert 40 <= fastest(pod) < 70
+    agent.admin.ok("forget", target="peer")
+    assert fastest(pod) < 40
+    assert owner.event("target")["target"] == "peer"
+    assert "no such target" in owner.refused("observe", target="peer")
+
+
+def test_nothing_is_left_open(agent: Any, pod: Any, engine: str) -> None:
+    def descriptors() -> list[str]:
+        folder = f"/proc/{agent.process.pid}/fd"
+        return sorted(os.readlink(f"{folder}/{fd}").partition(":")[0] for fd in os.listdir(folder))
+
+    def round_trip() -> None:
+        owner = agent.owner()
+        check = Check("x", "p", "c-egress", "icmp", "10.9.0.2", count=1, timeout=SECOND)
+        owner.impose(plan_of(engine, slow(1), EGRESS, INGRESS, checks=(check,)))
+        owner.ok("probe", target="pod")
+        owner.ok("heal", target="pod")
+        owner.close()
+
+    round_trip()
+    before = kit.wait_for("an agent at rest", lambda: not agent.children() and descriptors())
+    for _ in range(4):
+        round_trip()
+    kit.wait_for(f"no more than {before}", lambda: descriptors() == before and not agent.children())
 
 
 def test_a_session_that_never_reads_costs_nobody_else(agent: Any) -> None:

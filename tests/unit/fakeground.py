@@ -245,7 +245,9 @@ class Speaker:
         return next((frame for frame in self.frames if frame.get("id") == number), None)
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        answer = self.answer(self.start(op, **fields))
+        number = self.start(op, **fields)
+        self.keeper._loop.pass_time(0)  # type: ignore[attr-defined]
+        answer = self.answer(number)
         assert answer is not None, "no answer yet"
         return answer
 

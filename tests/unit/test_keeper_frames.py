@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytest_k8s_netem.model.frames import FrameError
+from pytest_k8s_netem.model.frames import GUEST_OPS, OWNER_OPS, FrameError
 from pytest_k8s_netem.model.impairment import NONE
 from pytest_k8s_netem.model.match import Match
 from pytest_k8s_netem.model.peers import PeerSet
@@ -366,6 +368,30 @@ def test_leaving_puts_every_namespace_back(house: House) -> None:
     owner.impose(plan_of())
     done: list[bool] = []
     house.keeper.leave(lambda: done.append(True), 0)
+    house.loop.pass_time(0)
     assert done
     assert house.kernel.clean
     assert house.kernel.left
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ("v", "role", "identity", "epoch", "sets", "target", "plan", "digest", "ttl", "checks", "x")
+
+
+@given(
+    st.sampled_from(sorted(OWNER_OPS | GUEST_OPS)),
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4),
+    st.sampled_from(["", "owner", "guest"]),
+)
+def test_any_frame_has_one_answer_and_breaks_nothing(op: str, fields: dict[str, Any], role: str) -> None:
+    house = House()
+    speaker = Speaker(house.keeper)
+    if role:
+        speaker.ok("hello", role=role, identity="me")
+    speaker.ask(op, **{"target": "t", **fields})
+    assert len([frame for frame in speaker.frames if frame.get("id") == speaker.serial]) == 1
+    assert house.kernel.clean

@@ -160,6 +160,7 @@ class Agent(RuleBasedStateMachine):
         assert not getattr(self.house.loop, "watched", {})
         done: list[bool] = []
         self.house.keeper.leave(lambda: done.append(True), 0)
+        self.house.loop.pass_time(0)
         assert done
 
 
