@@ -8,7 +8,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pytest_k8s_netem.agent.dataplane import filters
@@ -77,7 +77,9 @@ class Two:
     def receiver(self, namespace: int, family: int = 4, port: int = 0) -> socket.socket:
         """A UDP socket with kernel arrival stamps and a buffer for whole tests."""
         sock = self.socket(namespace, family)
-        sock.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        with suppress(PermissionError):  # in a user namespace net.core.rmem_max has to do
+            sock.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.bind((POD[family] if namespace == self.pod else PEER[family], port))
         return sock
