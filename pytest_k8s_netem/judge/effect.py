@@ -85,17 +85,6 @@ def decide(effect: Effect) -> Outcome:
     return Outcome.UNEXERCISED
 
 
-def sentence(profile: str, effect: Effect) -> str:
-    """What to tell a user of an inert or unexercised profile; "" for an exercised one."""
-    match decide(effect):
-        case Outcome.INERT:
-            return f"{profile} is inert: none of the test's packets matched it; see its pods, to, ports and direction"
-        case Outcome.UNEXERCISED:
-            wanted = f"{effect.expected_changes:.2g} were to be expected"
-            return f"{profile} is unexercised: {effect.packets} packets matched, none was lost or changed; {wanted}"
-    return ""
-
-
 def _taken(plan: Plan, observed: Observed, stage: Stage) -> Effect:
     seen = dict(observed.classes)
     counted = [seen[one.id] for one in plan.classes if stage.id in one.stages and one.id in seen]

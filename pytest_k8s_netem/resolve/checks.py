@@ -7,6 +7,7 @@ They reckon with both ends, so checks are run when every pod's plan of the same 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from pytest_k8s_netem.model.binomial import at_least, at_most
 from pytest_k8s_netem.model.impairment import MILLISECOND
@@ -16,9 +17,8 @@ from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.expected import (
     Expected,
     addresses,
-    first_class,
+    classify,
     main_interface,
-    main_side,
     path,
     reply,
     request,
@@ -52,6 +52,8 @@ TIMER = 100_000
 """ns by which a round trip may seem shorter than it was: clocks of engine and prober are not read at one moment."""
 SKEW = 500
 """One part in so many: the rates at which those clocks may run (500 ppm is the most that adjtimex(2) slews)."""
+TRIED = 3
+"""Probes that would do, of which the best is taken."""
 DISCARD = 9
 """The port probed where any will do (RFC 863); nobody listens there, so RST answers."""
 
@@ -99,7 +101,7 @@ def _read_back(plan: Plan, stage: Stage) -> Check:
 
 def _best(index: Index, pod_key: str, plan: Plan, stage: Stage) -> _Option | None:
     best: _Option | None = None
-    for option in _options(index, pod_key, plan, stage):
+    for option in islice(_options(index, pod_key, plan, stage), TRIED):
         if option.foreign == 0:
             return option
         if best is None or option.foreign < best.foreign:
@@ -122,6 +124,7 @@ def _options(index: Index, pod_key: str, plan: Plan, stage: Stage) -> Iterator[_
                 seen = path(index, pod_key, remote.pod, source, out)
                 if check := _check(stage, met, kind, objects.textual(family, address), seen):
                     yield _Option(check, sum(len(leg.stages) for leg in seen.legs if leg.pod == remote.pod))
+                    break
 
 
 def _kinds(classes: list[Class]) -> list[_Kind]:
@@ -146,7 +149,7 @@ def _kinds_of(match: Match) -> Iterator[_Kind]:
 def _met(index: Index, pod_key: str, stage: Stage, out: Packet) -> Class | None:
     """The class that the probe (or its answer) falls in, if it passes the stage."""
     packet = out if stage.direction is Direction.EGRESS else reply(out)
-    found = first_class(main_side(index, pod_key, stage.direction), packet)
+    found = classify(index, pod_key, stage.direction, packet)
     return found if found and stage.id in found.stages else None
 
 

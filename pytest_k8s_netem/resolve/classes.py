@@ -92,9 +92,12 @@ def _sets(regions: Sequence[Region]) -> Iterator[_Cell]:
 
 def _meet(a: Matches, b: Matches) -> Matches:
     """The intersection, in the form of whichever lies within the other, so that equal sets look equal."""
-    if contained(a, b):
+    table = [[x & y for y in b] for x in a]
+    if all(x in row for x, row in zip(a, table, strict=True)):
         return a
-    return b if contained(b, a) else intersection(a, b)
+    if all(any(row[at] == y for row in table) for at, y in enumerate(b)):
+        return b
+    return _united(both for row in table for both in row)
 
 
 def _class(cell: _Cell, regions: Sequence[Region], interface: str, direction: Direction) -> Class:
@@ -120,15 +123,23 @@ def _redundant(one: Class, later: list[Class]) -> bool:
         if other.stages == one.stages:
             if contained(one.matches, other.matches):
                 return True
-        elif intersection(one.matches, other.matches):
+        elif overlap(one.matches, other.matches):
             return False
     return not one.stages
 
 
 def intersection(a: Matches, b: Matches) -> Matches:
     """The packets in both unions, without matches that say nothing new."""
-    pairs = dict.fromkeys(both for x in a for y in b if not (both := x & y).empty)
-    return _widest(merged(pairs))
+    return _united(x & y for x in a for y in b)
+
+
+def _united(matches: Iterable[Match]) -> Matches:
+    return _widest(merged(dict.fromkeys(match for match in matches if not match.empty)))
+
+
+def overlap(a: Matches, b: Matches) -> bool:
+    """Whether a packet can be in both unions."""
+    return any(not (x & y).empty for x in a for y in b)
 
 
 def _widest(matches: Matches) -> Matches:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pytest_k8s_netem.model.match import ICMP, ICMPV6, IPV4, IPV6, Packet
 from pytest_k8s_netem.model.plan import Class, Direction
 from pytest_k8s_netem.resolve import objects
-from pytest_k8s_netem.resolve.index import Index
+from pytest_k8s_netem.resolve.index import Index, once
 from pytest_k8s_netem.resolve.layout import layout
 from pytest_k8s_netem.resolve.outcome import Outcome, in_a_row, of_timeline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pytest_k8s_netem.model.match import Match
     from pytest_k8s_netem.model.peers import PeerSet
     from pytest_k8s_netem.resolve.world import World
 
@@ -122,14 +123,19 @@ def path(index: Index, a: str, b: str, address: int, out: Packet) -> Expected:
 
 def leg(index: Index, pod: str, direction: Direction, packet: Packet) -> Leg:
     """What one side of a pod does to a packet, on the interface that cluster traffic takes."""
-    found = first_class(main_side(index, pod, direction), packet)
+    found = classify(index, pod, direction, packet)
     if found is None:
         return Leg(pod, direction, "", (), Outcome())
+    return Leg(pod, direction, found.id, found.stages, _outcome(index, pod, found.stages))
+
+
+@once
+def _outcome(index: Index, pod: str, stages: tuple[str, ...]) -> Outcome:
     plan = layout(index, pod).plan
-    timelines = (plan.stage(stage).timeline for stage in found.stages)
-    return Leg(pod, direction, found.id, found.stages, in_a_row(of_timeline(timeline) for timeline in timelines))
+    return in_a_row(of_timeline(plan.stage(stage).timeline) for stage in stages)
 
 
+@once
 def main_interface(index: Index, pod: str) -> str:
     """The interface by which a pod reaches other pods: the default route's, or its only one; "" = unknown."""
     facts = index.world.targets.get(pod)
@@ -138,9 +144,19 @@ def main_interface(index: Index, pod: str) -> str:
     return defaults[0] if defaults else outside[0].name if len(outside) == 1 else ""
 
 
-def main_side(index: Index, pod: str, direction: Direction) -> tuple[Class, ...]:
-    """The classes that cluster traffic of a pod meets."""
-    return layout(index, pod).side(main_interface(index, pod), direction)
+def classify(index: Index, pod: str, direction: Direction, packet: Packet) -> Class | None:
+    """The class that a packet of cluster traffic falls in on one side of a pod; None = none."""
+    classes = layout(index, pod).side(main_interface(index, pod), direction)
+    key = (id(classes), packet.ether_type, packet.remote)
+    if key not in index.results:
+        index.results[key] = tuple(one for one in classes if any(_reaches(match, packet) for match in one.matches))
+    return first_class(index.results[key], packet)
+
+
+def _reaches(match: Match, packet: Packet) -> bool:
+    """Whether the match looks at the packet's remote at all: what pods ask most, so it is remembered."""
+    family = 4 if packet.ether_type == IPV4 else 6
+    return match.remote is None or (packet.remote is not None and packet.remote in match.remote.family(family))
 
 
 def first_class(classes: tuple[Class, ...], packet: Packet) -> Class | None:

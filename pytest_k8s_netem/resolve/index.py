@@ -51,6 +51,11 @@ class Index:
                 found[item].add(key)
         return found
 
+    @cached_property
+    def by_age(self) -> list[str]:
+        """Keys of live pods, the oldest first."""
+        return sorted(self.live, key=self.age)
+
     def age(self, key: str) -> tuple[str, str]:
         """Sorts live pods from the oldest to the youngest."""
         return (str(objects.metadata(self.live[key]).get("creationTimestamp") or ""), key)

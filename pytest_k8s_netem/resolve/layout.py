@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.resolve.regions import Region
     from pytest_k8s_netem.resolve.world import TargetFacts
 
+    Sides = dict[tuple[str, Direction], tuple[Class, ...]]
+
 AUTO = "auto"
 TOO_MANY_OVERLAPS = "TooManyOverlaps"
 """Reason of the condition Accepted=False; the path of the problem."""
@@ -35,16 +37,18 @@ TOO_MANY_OVERLAPS = "TooManyOverlaps"
 class Layout:
     """A plan without checks, and what could not be part of it.
 
-    :ivar interfaces: by profile, the interface it is on. :ivar problems: (profile, problem).
+    :ivar interfaces: by profile, the interface it is on. :ivar sides: the plan's classes by interface and direction.
+    :ivar problems: (profile, problem).
     """
 
     plan: Plan
     interfaces: dict[str, str] = field(default_factory=dict)
+    sides: dict[tuple[str, Direction], tuple[Class, ...]] = field(default_factory=dict)
     problems: tuple[tuple[str, Problem], ...] = ()
 
     def side(self, interface: str, direction: Direction) -> tuple[Class, ...]:
-        """The classes of one side, in order."""
-        return tuple(c for c in self.plan.classes if (c.interface, c.direction) == (interface, direction))
+        """The classes of one side, in order; the same object on pods that share them."""
+        return self.sides.get((interface, direction), ())
 
 
 @once
@@ -58,7 +62,8 @@ def layout(index: Index, pod_key: str) -> Layout:
     placed = _placed(profiles, facts, problems)
     engine = _engine(placed, pod_key, facts.capabilities, problems)
     able = _able(placed, pod_key, engine, facts.capabilities, problems)
-    classes = _classes(index, pod_key, able, problems)
+    sides = _sides(index, pod_key, able, problems)
+    classes = tuple(one for side in sides.values() for one in side)
     met = {stage for one in classes for stage in one.stages}
     durations = tuple((profile.name, float(profile.duration)) for profile, _ in able if profile.duration is not None)
     plan = Plan(
@@ -68,7 +73,7 @@ def layout(index: Index, pod_key: str) -> Layout:
         tuple(stage for stage in _stages(able, pod_key) if stage.id in met),
         durations=tuple(entry for entry in durations if any(stage.startswith(f"{entry[0]}/") for stage in met)),
     )
-    return Layout(plan, {profile.name: name for profile, name in able}, tuple(problems))
+    return Layout(plan, {profile.name: name for profile, name in able}, sides, tuple(problems))
 
 
 Placed = list["tuple[TrafficProfile, str]"]
@@ -159,7 +164,7 @@ def _seed(seed: int | None, pod_key: str, direction: Direction) -> int | None:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def _classes(index: Index, pod_key: str, placed: Placed, problems: list[tuple[str, Problem]]) -> tuple[Class, ...]:
+def _sides(index: Index, pod_key: str, placed: Placed, problems: list[tuple[str, Problem]]) -> Sides:
     """Both directions of every interface; the profile that makes it too many overlaps is taken out."""
     while True:
         try:
@@ -171,14 +176,14 @@ def _classes(index: Index, pod_key: str, placed: Placed, problems: list[tuple[st
             problems.append((profile.name, Problem(TOO_MANY_OVERLAPS, "", why, fix)))
 
 
-def _composed(index: Index, pod_key: str, placed: Placed) -> tuple[Class, ...]:
-    found: list[Class] = []
+def _composed(index: Index, pod_key: str, placed: Placed) -> Sides:
+    found: Sides = {}
     for interface in dict.fromkeys(name for _, name in placed):
         here = [profile for profile, name in placed if name == interface]
         for direction in Direction:
             regions = [region(index, pod_key, profile, direction) for profile in here if side_of(profile, direction)]
-            found += _side(index, tuple(regions), interface, direction)
-    return tuple(found)
+            found[interface, direction] = _side(index, tuple(regions), interface, direction)
+    return found
 
 
 @once

@@ -51,7 +51,10 @@ def reachable(index: Index, profile: str, direction: Direction, own: Own) -> tup
 
 
 def _running(index: Index, matches: tuple[Match, ...], keys: frozenset[str]) -> Iterator[Remote]:
-    for key in sorted(keys):
+    """The oldest first, so that a new pod seldom moves a probe that was planned before."""
+    for key in index.by_age:
+        if key not in keys:
+            continue
         pod = index.live[key]
         addresses = objects.pod_addresses(pod)
         if addresses and objects.running(pod) and any(_reaches(match, addresses) for match in matches):

@@ -110,6 +110,14 @@ def pairs(kind: str, at: int, **wrong) -> Observed:
     return replace(GOOD, **{kind: tuple(found)})
 
 
+STAGES, CHECKS, CLASSES = (range(len(part)) for part in (PLAN.stages, PLAN.checks, PLAN.classes))
+
+
+def without(kind: str, at: int) -> Observed:
+    found = getattr(GOOD, kind)
+    return replace(GOOD, **{kind: found[:at] + found[at + 1 :]})
+
+
 def checks(at: int, **wrong) -> Observed:
     found = list(GOOD.checks)
     found[at] = replace(found[at], **wrong)
@@ -123,17 +131,17 @@ MUTATIONS = {
     "engine": replace(GOOD, engine="userspace"),
     "interface": replace(GOOD, interfaces=()),
     "residue": replace(GOOD, residue=("ifb netem1",)),
-    **{f"class {n} not held": pairs("classes", n, held=False) for n in range(len(PLAN.classes))},
-    **{f"class {n} absent": replace(GOOD, classes=GOOD.classes[:n] + GOOD.classes[n + 1 :]) for n in range(len(PLAN.classes))},
-    **{f"stage {n} healthy": pairs("stages", n, held=NONE) for n in range(len(PLAN.stages))},
-    **{f"stage {n} lags": pairs("stages", n, overloaded=True) for n in range(len(PLAN.stages))},
-    **{f"stage {n} absent": replace(GOOD, stages=GOOD.stages[:n] + GOOD.stages[n + 1 :]) for n in range(len(PLAN.stages))},
-    **{f"check {n} absent": replace(GOOD, checks=GOOD.checks[:n] + GOOD.checks[n + 1 :]) for n in range(len(PLAN.checks))},
-    **{f"check {n} not sent": checks(n, error="no route to host") for n in range(len(PLAN.checks))},
-    **{f"check {n} too few sent": checks(n, sent=0) for n in range(len(PLAN.checks))},
-    **{f"check {n} not met": checks(n, met=0) for n in range(len(PLAN.checks))},
-    **{f"check {n} too fast": checks(n, rtts=(PLAN.checks[n].rtt_min - 1,)) for n in range(len(PLAN.checks))},
-    **{f"check {n} unanswered": checks(n, answered=0, rtts=()) for n in range(len(PLAN.checks))},
+    **{f"class {n} not held": pairs("classes", n, held=False) for n in CLASSES},
+    **{f"class {n} absent": without("classes", n) for n in CLASSES},
+    **{f"stage {n} healthy": pairs("stages", n, held=NONE) for n in STAGES},
+    **{f"stage {n} lags": pairs("stages", n, overloaded=True) for n in STAGES},
+    **{f"stage {n} absent": without("stages", n) for n in STAGES},
+    **{f"check {n} absent": without("checks", n) for n in CHECKS},
+    **{f"check {n} not sent": checks(n, error="no route to host") for n in CHECKS},
+    **{f"check {n} too few sent": checks(n, sent=0) for n in CHECKS},
+    **{f"check {n} not met": checks(n, met=0) for n in CHECKS},
+    **{f"check {n} too fast": checks(n, rtts=(PLAN.checks[n].rtt_min - 1,)) for n in CHECKS},
+    **{f"check {n} unanswered": checks(n, answered=0, rtts=()) for n in CHECKS},
     "all answered": checks(0, answered=PLAN.checks[0].count),
 }  # fmt: skip
 

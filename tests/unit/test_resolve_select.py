@@ -53,7 +53,7 @@ WEB, DB, CANARY = c.pod("web", 1, app="web"), c.pod("db", 2, app="db"), c.pod("c
         (c.ref("pod", "db"), {"db"}),
         (c.ref("svc", "front"), {"web", "canary"}),
         (replace(c.ALL, names=("other",)), set()),
-        (replace(c.ALL, namespaces=LabelSelector((Requirement("kubernetes.io/metadata.name", Operator.IN, ("default",)),))),
+        (replace(c.ALL, namespaces=LabelSelector((Requirement(objects.NAMESPACE_LABEL, Operator.IN, ("default",)),))),
          {"web", "db", "canary"}),
         (Selection(selectors=(LabelSelector((Requirement("track", Operator.DOES_NOT_EXIST),)),)), {"web", "db"}),
         (Selection(selectors=(LabelSelector((Requirement("app", Operator.NOT_IN, ("web",)),)),)), {"db"}),
