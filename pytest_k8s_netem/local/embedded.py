@@ -111,29 +111,3 @@ class EmbeddedCluster:
             uid=program.uid,
             gid=program.gid,
         )
-
-    async def spawn(
-        self,
-        pod: Object,
-        argv: Sequence[str],
-        stdio: tuple[int, int, int],
-        *,
-        container: str = "",
-        env: Mapping[str, str] | None = None,
-    ) -> Process:
-        """Start a command beside a container, as :meth:`exec` does; the descriptors of ``stdio`` stay the caller's.
-
-        :raises ClusterError: if the pod does not run or the command cannot be executed.
-        """
-        life = self.kubelet.life(pod)
-        program = life.program(container)
-        return await self.host.spawn(
-            life.key,
-            argv,
-            env={**program.env, **(env or {})},
-            box=program.name,
-            cwd=program.cwd,
-            uid=program.uid,
-            gid=program.gid,
-            stdio=stdio,
-        )

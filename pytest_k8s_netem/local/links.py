@@ -75,7 +75,7 @@ class Fabric:
         for address in addresses:
             _add_address(netlink, 1, address, _full(address))
         netlink.link("add", ifname=BRIDGE, kind="bridge", state="up", br_mcast_snooping=0)
-        [bridge] = netlink.link_lookup(ifname=BRIDGE)
+        bridge = self._index(fd, BRIDGE)
         node = Node(index, fd, tuple(addresses), tuple(map(_network, gateways)), netlink, bridge)
         for gateway, cidr, own in zip(gateways, node.cidrs, addresses, strict=True):
             address = gateway.partition("/")[0]
@@ -91,7 +91,7 @@ class Fabric:
         peer = {"ifname": names[1], "net_ns_fd": far.fd}
         index = _WIRE_INDEX + far.index
         near.netlink.link("add", ifname=names[0], kind="veth", index=index, state="up", peer=peer)
-        [other] = far.netlink.link_lookup(ifname=names[1])
+        other = self._index(far.fd, names[1])
         far.netlink.link("set", index=other, state="up")
         _route_between(near, index, far)
         _route_between(far, other, near)
@@ -106,8 +106,8 @@ class Fabric:
         node.netlink.link(
             "add", ifname=f"veth{index}", kind="veth", index=index, master=node.bridge, state="up", peer=peer
         )
+        eth0 = self._index(fd, "eth0")
         with self._borrowed_netlink(fd) as netlink:
-            [eth0] = netlink.link_lookup(ifname="eth0")
             netlink.link("set", index=1, state="up")
             netlink.link("set", index=eth0, state="up")
             for address in self._usable(addresses):
@@ -138,6 +138,10 @@ class Fabric:
         finally:
             syscalls.setns(self.home, syscalls.CLONE_NEWNET)
         return fd
+
+    def _index(self, fd: int, name: str) -> int:
+        with syscalls.network(fd, self.home):
+            return socket.if_nametoindex(name)
 
     def _netlink(self, fd: int) -> Any:
         from pyroute2.iproute.linux import IPRoute

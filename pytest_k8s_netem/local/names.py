@@ -64,6 +64,7 @@ class NameTable:
         self._host, self._lives, self._pods, self._services = host, lives, pods, services
         self._written: dict[str, tuple[str, str]] = {}
         self._lock = asyncio.Lock()
+        self._asked = self._served = 0
 
     def text(self, pod: Object, addresses: tuple[str, ...]) -> str:
         """The hosts file of one pod now."""
@@ -74,14 +75,20 @@ class NameTable:
         self._written.pop(key, None)
 
     async def refresh(self) -> None:
-        """Rewrite the files that say something old."""
+        """Rewrite the files that say something old; callers that wait together are served by one pass."""
+        self._asked += 1
+        mine = self._asked
         async with self._lock:
+            if self._served >= mine:
+                return
+            covered = self._asked
             namespaces = {life.pod["metadata"]["namespace"] for life in self._lives.values()}
             lines = {namespace: self._lines(namespace) for namespace in namespaces}
             writes = [
                 self._write(key, life, lines[life.pod["metadata"]["namespace"]]) for key, life in self._lives.items()
             ]
             await asyncio.gather(*writes)
+            self._served = covered
 
     async def _write(self, key: str, life: PodLife, lines: str) -> None:
         uid = life.pod["metadata"]["uid"]

@@ -105,8 +105,8 @@ def execute(command: Command, stdio: Sequence[int]) -> None:
     try:
         os.execvpe(program, list(command.argv), dict(command.env))
     except OSError as error:  # it names the last place tried, which is nobody's mistake
-        number: int | None = error.errno if _found(program, command.env.get("PATH", os.defpath)) else errno.ENOENT
-        raise OSError(number, os.strerror(number or 0), program) from error
+        code = error.errno if _found(program, command.env.get("PATH", os.defpath)) else errno.ENOENT
+        raise OSError(code, os.strerror(code or 0), program) from error
 
 
 def _found(program: str, path: str) -> bool:
