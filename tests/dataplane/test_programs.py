@@ -1,0 +1,141 @@
+"""Compiled programs in the real kernel, on a hook and on packet sockets, against the model's own evaluation."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_k8s_netem.agent.dataplane import bpf, filters
+from pytest_k8s_netem.agent.dataplane.assembler import Program
+from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+from pytest_k8s_netem.agent.namespace import current, enter, unshare
+from pytest_k8s_netem.model.match import EVERYTHING, Match
+from pytest_k8s_netem.model.plan import Class, Direction
+
+pytestmark = [pytest.mark.needs("root"), pytest.mark.needs("netns")]
+
+_file = Path(__file__).parents[1] / "unit" / "test_bpf.py"
+_spec = importlib.util.spec_from_file_location("frames_and_matches", _file)
+assert _spec is not None
+assert _spec.loader is not None
+random = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(random)
+
+ETH_P_ALL = 0x0003
+SO_ATTACH_FILTER = 26
+LISTS = st.lists(st.lists(random.MATCHES, min_size=1, max_size=3), min_size=1, max_size=4)
+FRAMES = st.lists(random.frames(), min_size=1, max_size=12)
+IN_THE_KERNEL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class Wire:
+    """Frames put in at one end, seen at the other; all in a namespace of its own, silent but for them."""
+
+    def __init__(self) -> None:
+        home = current()
+        unshare()
+        self.netlink = Netlink.open()
+        near = self.netlink.add_link("near", "veth", peer="far")
+        self.far = self.netlink.link("far").index
+        self.sink = self.netlink.add_link("sink", "ifb")
+        for index in (near, self.far, self.sink):
+            self.netlink.without_ipv6(index)
+            self.netlink.set_link(index, up=True)
+        self.netlink.add_clsact(self.far)
+        self.input = self.socket("near")
+        self.spare = [self.socket("far") for _ in range(8)]
+        enter(home)
+        os.close(home)
+
+    def socket(self, device: str) -> socket.socket:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock.bind((device, ETH_P_ALL if device == "far" else 0))
+        sock.setblocking(False)
+        return sock
+
+    def attach(self, sock: socket.socket, program: Program) -> None:
+        code = ctypes.create_string_buffer(program.code)
+        pointer = ctypes.addressof(code).to_bytes(8, "little")
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, len(program).to_bytes(8, "little") + pointer)
+
+    def drain(self, sock: socket.socket) -> list[bytes]:
+        found = []
+        while True:
+            try:
+                found.append(sock.recv(65536))
+            except BlockingIOError:
+                return found
+
+    def close(self) -> None:
+        for sock in (self.input, *self.spare):
+            sock.close()
+        self.netlink.close()
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    made = Wire()
+    yield made
+    made.close()
+
+
+def counts(hooked: filters.Hooked, total: int) -> dict[str, int]:
+    """Packets a class took, once all classes together took as many as were sent."""
+    deadline = time.monotonic() + 10
+    while True:
+        found = {name: seen.packets for name, seen in hooked.read().items()}
+        if sum(found.values()) >= total or time.monotonic() > deadline:
+            return found
+
+
+def listing(groups: list[list[Match]], direction: Direction) -> list[Class]:
+    return [Class(str(at), "far", direction, tuple(group), ("s",)) for at, group in enumerate(groups)]
+
+
+@IN_THE_KERNEL
+@given(LISTS, FRAMES, st.sampled_from(Direction))
+def test_packet_sockets_take_what_their_class_takes_first(
+    wire: Wire, groups: list[list[Match]], frames: list[bytes], direction: Direction
+) -> None:
+    classes = listing(groups, direction)
+    sockets = wire.spare[: len(classes)]
+    for at, sock in enumerate(sockets):
+        wire.attach(sock, bpf.select(classes, at))
+        wire.drain(sock)
+    for frame in frames:
+        wire.input.send(frame)
+        expected = random.first_of(classes, frame)
+        if expected is not None:
+            select.select([sockets[expected]], [], [], 10)
+        assert [wire.drain(sock) for sock in sockets] == [
+            [frame] if at == expected else [] for at in range(len(classes))
+        ]
+
+
+@IN_THE_KERNEL
+@given(LISTS, FRAMES)
+def test_filters_take_what_their_class_takes_first(wire: Wire, groups: list[list[Match]], frames: list[bytes]) -> None:
+    classes = listing([*groups, [EVERYTHING]], Direction.INGRESS)
+    redirects = {entry.id: wire.sink for entry in classes}
+    hooked = filters.install(wire.netlink, wire.far, Direction.INGRESS, classes, redirects)
+    try:
+        for frame in frames:
+            wire.input.send(frame)
+        counted = counts(hooked, len(frames))
+    finally:
+        hooked.remove()
+    expected = [random.first_of(classes, frame) for frame in frames]
+    # A class of matches that are all empty has no filter.
+    assert {name: count for name, count in counted.items() if count} == {
+        str(at): expected.count(at) for at in sorted(set(expected))
+    }
