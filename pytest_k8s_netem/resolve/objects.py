@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from pytest_k8s_netem.model.match import SCTP, TCP, UDP
@@ -94,6 +95,7 @@ def _first_host(cidr: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=1 << 16)
 def address(text: str) -> tuple[int, int] | None:
     """(family 4 or 6, integer) of a textual address; None if it is none (a hostname)."""
     try:

@@ -49,6 +49,7 @@ def region(index: Index, pod_key: str, profile: TrafficProfile, direction: Direc
     return Region(profile.name, taken(index, profile.name, direction, own), merged(spares))
 
 
+@once
 def node_of(index: Index, pod_key: str) -> tuple[str, PeerSet]:
     """The pod's node: its name and addresses, as far as the Node object or the pod itself tell."""
     pod = index.live[pod_key]
