@@ -347,6 +347,8 @@ def test_a_refusal_half_way_changes_nothing(agent: Any, pod: Any, engine: str, s
         before = pod.state()
     pod.sh("ip link add odd0 type veth peer name odd1")
     pod.sh("ip link set odd0 up")
+    pod.sh("ip link set odd1 up")
+    kit.wait_for("a carrier", lambda: "state UP" in pod.sh("ip link show odd0"))
     if step == "prepare":
         pod.sh("tc qdisc add dev odd0 ingress")
         before = pod.state()
