@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pytest_k8s_netem.api.protocol import NODES, PODS, SERVICES
-from pytest_k8s_netem.errors import ApiError, ClusterError
+from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
 from pytest_k8s_netem.local import podspec, podstatus
-from pytest_k8s_netem.local.addresses import NodeAddresses
+from pytest_k8s_netem.local.addresses import MOST_NODES, NodeAddresses
 from pytest_k8s_netem.local.lifecycle import Gate, PodLife, Surroundings, open_gate
 from pytest_k8s_netem.local.names import NameTable, resolv_conf
 
@@ -42,12 +42,14 @@ class Settings:
 
 
 class Kubelet:
-    """The kubelet of all local nodes, and their scheduler.
+    """The kubelet of all local nodes, and their scheduler; a ConfigError if the nodes are too many.
 
     :ivar lives: living pods by ``namespace/name``.
     """
 
     def __init__(self, runtime: Runtime, host: NodeHost, nodes: Sequence[str], settings: Settings) -> None:
+        if not 1 <= len(nodes) <= MOST_NODES:
+            raise ConfigError(f"{len(nodes)} nodes: an embedded cluster has 1 to {MOST_NODES}")
         self.lives: dict[str, PodLife] = {}
         self.nodes = {name: NodeAddresses(index) for index, name in enumerate(nodes)}
         self._api, self._host = runtime.api, host
@@ -128,15 +130,19 @@ class Kubelet:
         pair = node.take()
         life = PodLife(self._around, pod, pair, node.own)
         namespace = pod["metadata"]["namespace"]
-        await self._host.add_pod(
-            key,
-            pod["spec"]["nodeName"],
-            node.prefixed(pair),
-            node.gateways,
-            hostname=podspec.hostname(pod),
-            hosts=self.names.text(pod, life.addresses),
-            resolv=resolv_conf(namespace),
-        )
+        try:
+            await self._host.add_pod(
+                key,
+                pod["spec"]["nodeName"],
+                node.prefixed(pair),
+                node.gateways,
+                hostname=podspec.hostname(pod),
+                hosts=self.names.text(pod, life.addresses),
+                resolv=resolv_conf(namespace),
+            )
+        except ClusterError:
+            node.give_back(pair)
+            raise
         self.lives[key] = life
         await life.begin()
 

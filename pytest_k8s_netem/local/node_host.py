@@ -119,7 +119,7 @@ class NodeHost:
         name = ask["pod"]
         self._fabric.add_pod(name, ask["node"], ask["addresses"], ask["gateways"])
         directory = _FILES / name.replace("/", "_")
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         files = sandbox.Files(str(directory / "hosts"), str(directory / "resolv.conf"), ask["hostname"])
         Path(files.hosts).write_text(ask["hosts"], encoding="ascii")
         Path(files.resolv).write_text(ask["resolv"], encoding="ascii")

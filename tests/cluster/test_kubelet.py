@@ -324,3 +324,21 @@ def test_a_headless_name_for_each_pod(lab: ClusterLab) -> None:
         return other in ended.stdout.decode()
 
     lab.eventually(known, "the name of the other")
+
+
+@pytest.mark.needs("redis")
+def test_a_real_server_and_its_client(lab: ClusterLab, tmp_path: Path) -> None:
+    lab.create(SERVICES, "redis", {"selector": {"app": "redis"}, "ports": [{"port": 6379}]})
+    lab.pod(
+        "redis",
+        "redis-server",
+        args=["--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--unixsocket", "/run/redis.sock"],
+        workingDir="/tmp",
+        labels={"app": "redis"},
+        readinessProbe={"exec": {"command": ["redis-cli", "-s", "/run/redis.sock", "ping"]}},
+    )
+    lab.pod("redis-client", *SLEEP)
+    lab.ready("redis")
+    lab.ready("redis-client")
+    assert lab.exec("redis-client", "redis-cli", "-h", "redis", "incr", "visits").stdout == b"1\n"
+    assert lab.exec("redis", "redis-cli", "-s", "/run/redis.sock", "get", "visits").stdout == b"1\n"

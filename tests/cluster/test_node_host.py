@@ -146,6 +146,19 @@ def test_a_hosts_file_changes_under_a_running_container(lab: HostLab) -> None:
     assert lab.run("a", "getent", "hosts", "db", box="names").stdout.split()[0] == b"192.0.2.7"
 
 
+@pytest.mark.skipif(not Path("/etc/resolv.conf").exists(), reason="no resolv.conf here to be covered")
+def test_a_pod_asks_no_name_server_of_the_machine(lab: HostLab) -> None:
+    assert lab.run("a", "cat", "/etc/resolv.conf").stdout == b"search x\n"
+    assert Path("/etc/resolv.conf").read_text() != "search x\n"
+
+
+def test_a_removed_pod_takes_its_forwards_with_it(lab: HostLab) -> None:
+    lab.call(lab.add("steered", 0))
+    _, relay = lab.call(lab.host.forward("default/steered", 80))
+    lab.call(lab.host.remove_pod("default/steered"))
+    assert lab.call(relay.wait()) == -9
+
+
 def _serve(lab: HostLab, pod: str, address: str, port: int) -> None:
     """Start an echo server in a pod and wait until it listens."""
     read, write = os.pipe()
