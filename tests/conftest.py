@@ -62,6 +62,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for need in mark.args:
             if why := _missing(need):
-                if os.environ.get("NETEM_TESTS_MISSING") == "fail":
+                # A need that another lane meets (netem: the guest) may be missing here, even where nothing else may.
+                elsewhere = need in os.environ.get("NETEM_TESTS_ELSEWHERE", "").split(",")
+                if os.environ.get("NETEM_TESTS_MISSING") == "fail" and not elsewhere:
                     pytest.fail(f"needs {need}: {why}", pytrace=False)
                 pytest.skip(f"needs {need}: {why}")

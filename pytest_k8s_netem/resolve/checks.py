@@ -115,11 +115,11 @@ def _options(index: Index, pod_key: str, plan: Plan, stage: Stage) -> Iterator[_
     if interface != main_interface(index, pod_key):
         return
     mine = objects.pod_addresses(index.live[pod_key])
-    for kind in _kinds([one for one in plan.classes if stage.id in one.stages]):
+    for kind in kinds([one for one in plan.classes if stage.id in one.stages]):
         for remote in candidates(index, stage.profile, stage.direction, pod_key):
             for family, source, address in addresses(mine, remote.addresses):
                 out = kind.request(family, address)
-                if not (met := _met(index, pod_key, stage, out)):
+                if not (met := met_class(index, pod_key, stage, out)):
                     continue
                 seen = path(index, pod_key, remote.pod, source, out)
                 if check := _check(stage, met, kind, objects.textual(family, address), seen):
@@ -127,7 +127,7 @@ def _options(index: Index, pod_key: str, plan: Plan, stage: Stage) -> Iterator[_
                     break
 
 
-def _kinds(classes: list[Class]) -> list[_Kind]:
+def kinds(classes: list[Class]) -> list[_Kind]:
     """Packets that these classes may take, ICMP first."""
     found = [kind for one in classes for match in one.matches for kind in _kinds_of(match)]
     return sorted(dict.fromkeys(found), key=lambda kind: kind.protocol != ICMP)
@@ -146,7 +146,7 @@ def _kinds_of(match: Match) -> Iterator[_Kind]:
         yield _Kind(TCP, DISCARD)
 
 
-def _met(index: Index, pod_key: str, stage: Stage, out: Packet) -> Class | None:
+def met_class(index: Index, pod_key: str, stage: Stage, out: Packet) -> Class | None:
     """The class that the probe (or its answer) falls in, if it passes the stage."""
     packet = out if stage.direction is Direction.EGRESS else reply(out)
     found = classify(index, pod_key, stage.direction, packet)

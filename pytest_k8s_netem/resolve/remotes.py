@@ -41,6 +41,12 @@ def candidates(index: Index, profile: str, direction: Direction, pod_key: str) -
     return [*pods, *nodes_named(index, profile, direction), node]
 
 
+def every_running(index: Index, profile: str, direction: Direction, pod_key: str) -> Iterator[Remote]:
+    """All running pods that the side reaches, but the pod itself."""
+    matches = taken(index, profile, direction, own_ports(index, profile, direction, pod_key))
+    return _running(index, matches, frozenset(index.live) - {pod_key})
+
+
 @once
 def reachable(index: Index, profile: str, direction: Direction, own: Own) -> tuple[Remote, ...]:
     """A few running pods that the side reaches: some that the profile does not impair, then some that it does."""

@@ -1,0 +1,100 @@
+"""What the fixture ``netem`` offers: impairments for the length of a block."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pytest_k8s_netem.cluster.handle import NetemProfile, unused_name
+from pytest_k8s_netem.cluster.imposition import Imposition
+from pytest_k8s_netem.cluster.spec import Spec
+from pytest_k8s_netem.profile import arguments as vocabulary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pytest_k8s_netem.cluster.measuring import Measuring
+    from pytest_k8s_netem.cluster.provider import Provider
+    from pytest_k8s_netem.cluster.spec import SpecReader
+    from pytest_k8s_netem.run.portal import Portal
+
+BLOCK_LEVEL = 100
+"""Order of ``netem.impair`` blocks: behind every marker's level, then by time of entry."""
+
+
+class Block:
+    """An impairment for the length of a ``with`` or ``async with`` block, whose value is its handle."""
+
+    def __init__(self, chaos: Netem, spec: Spec) -> None:
+        self._chaos, self._spec = chaos, spec
+        self._impositions: list[Imposition] = []
+
+    def __enter__(self) -> NetemProfile:
+        return self._chaos.portal.call(self._begin())
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._chaos.portal.call(self._end(failed=kind is not None))
+
+    async def __aenter__(self) -> NetemProfile:
+        return await asyncio.wrap_future(self._chaos.portal.submit(self._begin()))
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        await asyncio.wrap_future(self._chaos.portal.submit(self._end(failed=kind is not None)))
+
+    async def _begin(self) -> NetemProfile:
+        chaos = self._chaos
+        imposition = chaos.make(self._spec)
+        await imposition.begin()
+        self._impositions.append(imposition)
+        return NetemProfile(chaos.portal, imposition, self._spec, chaos.reader, chaos.measuring)
+
+    async def _end(self, *, failed: bool) -> None:
+        while self._impositions:
+            record = await self._impositions.pop().end()
+            self._chaos.ended(record, self._spec, failed)
+
+
+class Netem:
+    """Impair the test's network for the length of a block.
+
+    Blocks nest and add up: a packet that several take meets them in order of entry.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        provider: Provider,
+        reader: SpecReader,
+        measuring: Measuring,
+        ended: Callable[..., None],
+    ) -> None:
+        self.portal, self.reader, self.measuring, self.ended = portal, reader, measuring, ended
+        self._provider = provider
+        self._names: dict[str, Spec] = {}
+
+    def make(self, spec: Spec) -> Imposition:
+        """The imposition of a spec, not begun.
+
+        :raises ConfigError: if it cannot be meant.
+        """
+        return Imposition(self._provider, spec.name, self.reader.read(spec))
+
+    def impair(self, *, name: str = "block", **arguments: Any) -> Block:
+        """Impair for the length of a block; the arguments are the marker's."""
+        return self._block(name, arguments)
+
+    def partition(self, a: str | list[str], b: str | list[str], *, name: str = "partition", **options: Any) -> Block:
+        """No packet passes between ``a`` and ``b``, in either direction, and nobody is told."""
+        return self._block(name, {**vocabulary.partition(a, b), **options})
+
+    def blackhole(self, pods: str | list[str] | None = None, *, name: str = "blackhole", **options: Any) -> Block:
+        """What the pods (default: all of the test's namespace) send, or as ``from_``, ``direction`` say, vanishes."""
+        said = {**vocabulary.blackhole(pods), **options} if pods is not None else {**vocabulary.blackhole(), **options}
+        return self._block(name, said)
+
+    def _block(self, name: str, arguments: dict[str, Any]) -> Block:
+        own = unused_name(name, self._names)
+        spec = Spec(own, arguments, (BLOCK_LEVEL, len(self._names)))
+        self._names[own] = spec
+        return Block(self, spec)

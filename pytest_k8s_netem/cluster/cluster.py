@@ -1,0 +1,207 @@
+"""The cluster in the user's hands, and one namespace of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from pytest_k8s_netem.api.protocol import DEPLOYMENTS, NAMESPACES, PODS, Kind
+from pytest_k8s_netem.cluster import manifests, readiness
+from pytest_k8s_netem.cluster.pod import Pod
+from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.cluster.manifests import Source
+    from pytest_k8s_netem.cluster.pod import Process
+    from pytest_k8s_netem.cluster.provider import Completed, Provider
+    from pytest_k8s_netem.run.portal import Portal
+
+DEFAULT = "default"
+
+
+class Applied:
+    """Objects that were applied together; as a context manager they are deleted at its end."""
+
+    def __init__(self, cluster: Cluster, objects: list[tuple[Kind, str, str | None]]) -> None:
+        self._cluster = cluster
+        self.objects = tuple(objects)
+
+    def delete(self) -> None:
+        """Delete them in reverse order, and wait until their pods are gone; what is gone already is passed over."""
+        self._cluster._delete(self.objects[::-1])
+
+    def __enter__(self) -> Applied:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.delete()
+
+
+class Cluster:
+    """What every provider's cluster can do."""
+
+    def __init__(self, provider: Provider, portal: Portal, timeout: float = 60) -> None:
+        self._provider, self._portal, self._timeout = provider, portal, timeout
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.provider}>"
+
+    @property
+    def provider(self) -> str:
+        """What runs it: ``local`` ..."""
+        return self._provider.name
+
+    def apply(self, source: Source, *, namespace: str = DEFAULT) -> Applied:
+        """Create the objects of a manifest, or change those that exist.
+
+        :param source: a path, YAML or JSON text, an object, or several.
+        :raises ConfigError: naming every field that cannot be honoured; nothing has been made then.
+        """
+        objects = []
+        for obj in manifests.load(source):
+            kind = manifests.kind_of(obj)
+            own = obj["metadata"].get("namespace") or namespace
+            objects.append((kind, self._provider.check(obj), own if kind.namespaced else None))
+        made = [self._portal.call(self._put(kind, obj, where)) for kind, obj, where in objects]
+        return Applied(
+            self,
+            [(kind, done["metadata"]["name"], where) for (kind, _, where), done in zip(objects, made, strict=True)],
+        )
+
+    async def _put(self, kind: Kind, obj: Object, namespace: str | None) -> Object:
+        api = self._provider.api
+        try:
+            return await api.create(kind, obj, namespace)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        return await api.patch(kind, obj["metadata"]["name"], obj, namespace)
+
+    def _delete(self, objects: Sequence[tuple[Kind, str, str | None]]) -> None:
+        for kind, name, namespace in objects:
+            self._portal.call(readiness.delete(self._provider.api, kind, name, namespace))
+        self._portal.call(readiness.gone(self._provider.api, objects, self._timeout))
+
+    def pod(self, name: str, *, namespace: str = DEFAULT) -> Pod:
+        """The pod of that name.
+
+        :raises ClusterError: if there is none, naming those that are there.
+        """
+        pod = Pod(self._provider, self._portal, namespace, name)
+        try:
+            pod.object  # noqa: B018 - asks whether it exists
+        except ApiError as error:
+            there = ", ".join(other.name for other in self.pods(namespace=namespace)) or "none"
+            raise ClusterError(f"no pod {name!r} in namespace {namespace!r}; there are: {there}") from error
+        return pod
+
+    def pods(self, selector: str = "", *, namespace: str = DEFAULT) -> list[Pod]:
+        """Pods that a label selector takes, by name; all of the namespace without one."""
+        listing = self._portal.call(self._provider.api.list(PODS, namespace, selector))
+        names = sorted(obj["metadata"]["name"] for obj in listing.items)
+        return [Pod(self._provider, self._portal, namespace, name) for name in names]
+
+    def wait_ready(self, selector: str = "", *, namespace: str = DEFAULT, timeout: float | None = None) -> list[Pod]:
+        """Wait until the selected pods are ready (finished ones have succeeded), and Deployments are complete.
+
+        :raises ClusterError: after ``timeout`` seconds (default ``--netem-timeout``), or as soon as a pod can never be:
+            naming each pod, its state and the end of its log.
+        """
+        limit = self._timeout if timeout is None else timeout
+        self._portal.call(readiness.ready(self._provider, namespace, selector, limit))
+        return self.pods(selector, namespace=namespace)
+
+    def exec(self, pod: str, argv: Sequence[str], *, namespace: str = DEFAULT, **options: Any) -> Completed:
+        """:meth:`Pod.exec` of the pod of that name."""
+        return self.pod(pod, namespace=namespace).exec(argv, **options)
+
+    def spawn(self, pod: str, argv: Sequence[str], *, namespace: str = DEFAULT, **options: Any) -> Process:
+        """:meth:`Pod.spawn` of the pod of that name."""
+        return self.pod(pod, namespace=namespace).spawn(argv, **options)
+
+    def logs(self, pod: str, container: str = "", *, namespace: str = DEFAULT) -> str:
+        """:meth:`Pod.logs` of the pod of that name."""
+        return self.pod(pod, namespace=namespace).logs(container)
+
+    @contextmanager
+    def forward(self, target: str, *, namespace: str = DEFAULT) -> Iterator[str]:
+        """An ``http://127.0.0.1:N`` that reaches ``pod/NAME:PORT`` (or the first ready pod of ``svc/``, ``deploy/``).
+
+        It reaches the pod's loopback out of band, as Kubernetes' port-forward does: a test steers through it, and it
+        is never impaired.
+        """
+        pod, port = self._target(target, namespace)
+        with pod.forward(port) as url:
+            yield url
+
+    def _target(self, target: str, namespace: str) -> tuple[Pod, int]:
+        kind, slash, rest = target.partition("/")
+        name, colon, port = rest.rpartition(":")
+        if not slash or not colon or not port.isdecimal() or kind not in {"pod", "svc", "deploy"}:
+            raise ConfigError(f'forward({target!r}): write "pod/NAME:PORT", "svc/NAME:PORT" or "deploy/NAME:PORT"')
+        if kind == "pod":
+            return self.pod(name, namespace=namespace), int(port)
+        chosen, number = self._portal.call(readiness.backend(self._provider.api, kind, name, namespace, int(port)))
+        return self.pod(chosen, namespace=namespace), number
+
+    def delete_namespace(self, name: str) -> None:
+        """Delete a namespace with all in it, and wait until its pods are gone."""
+        self._portal.call(readiness.delete(self._provider.api, NAMESPACES, name, None))
+        self._portal.call(readiness.gone(self._provider.api, [(NAMESPACES, name, None)], self._timeout))
+
+    def scale(self, deployment: str, replicas: int, *, namespace: str = DEFAULT) -> None:
+        """Set a Deployment's number of replicas."""
+        patch = {"spec": {"replicas": replicas}}
+        self._portal.call(self._provider.api.patch(DEPLOYMENTS, deployment, patch, namespace))
+
+
+class Namespace:
+    """One namespace: the cluster's methods bound to it."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster, self.name = cluster, name
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self.name}>"
+
+    def apply(self, source: Source) -> Applied:
+        """:meth:`Cluster.apply` here."""
+        return self.cluster.apply(source, namespace=self.name)
+
+    def pod(self, name: str) -> Pod:
+        """:meth:`Cluster.pod` here."""
+        return self.cluster.pod(name, namespace=self.name)
+
+    def pods(self, selector: str = "") -> list[Pod]:
+        """:meth:`Cluster.pods` here."""
+        return self.cluster.pods(selector, namespace=self.name)
+
+    def wait_ready(self, selector: str = "", *, timeout: float | None = None) -> list[Pod]:
+        """:meth:`Cluster.wait_ready` here."""
+        return self.cluster.wait_ready(selector, namespace=self.name, timeout=timeout)
+
+    def exec(self, pod: str, argv: Sequence[str], **options: Any) -> Completed:
+        """:meth:`Cluster.exec` here."""
+        return self.cluster.exec(pod, argv, namespace=self.name, **options)
+
+    def spawn(self, pod: str, argv: Sequence[str], **options: Any) -> Process:
+        """:meth:`Cluster.spawn` here."""
+        return self.cluster.spawn(pod, argv, namespace=self.name, **options)
+
+    def logs(self, pod: str, container: str = "") -> str:
+        """:meth:`Cluster.logs` here."""
+        return self.cluster.logs(pod, container, namespace=self.name)
+
+    @contextmanager
+    def forward(self, target: str) -> Iterator[str]:
+        """:meth:`Cluster.forward` here."""
+        with self.cluster.forward(target, namespace=self.name) as url:
+            yield url
+
+    def scale(self, deployment: str, replicas: int) -> None:
+        """:meth:`Cluster.scale` here."""
+        self.cluster.scale(deployment, replicas, namespace=self.name)

@@ -1,0 +1,88 @@
+"""The impairments of one test: declared, begun together, ended together, judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_k8s_netem.cluster import findings
+from pytest_k8s_netem.cluster.chaos import Netem
+from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
+from pytest_k8s_netem.cluster.imposition import Imposition, begin_all
+from pytest_k8s_netem.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_k8s_netem.cluster.findings import Finding, Strictness
+    from pytest_k8s_netem.cluster.imposition import Record
+    from pytest_k8s_netem.cluster.session import Session
+    from pytest_k8s_netem.cluster.spec import Spec, SpecReader
+
+
+@dataclass(slots=True)
+class _Declared:
+    spec: Spec
+    imposition: Imposition
+    begun: bool = False
+
+
+class ImpairedTest:
+    """What a test does to its network, and what became of it.
+
+    :ivar profiles: the handles of what was declared. :ivar found: what was found wrong or remarkable so far.
+    """
+
+    def __init__(self, session: Session, nodeid: str, reader: SpecReader, strictness: Strictness) -> None:
+        self._session, self._nodeid, self._reader, self._strictness = session, nodeid, reader, strictness
+        self._declared: dict[str, _Declared] = {}
+        self.profiles = NetemProfiles()
+        self.found: list[Finding] = []
+
+    def declare(self, specs: Sequence[Spec]) -> None:
+        """Make handles; nothing is impaired yet.
+
+        :raises ConfigError: with the problems of all specs.
+        """
+        errors = []
+        for spec in specs:
+            try:
+                self._declare(spec)
+            except ConfigError as error:
+                errors.append(error)
+        if errors:
+            raise ConfigError("\n".join(str(error) for error in errors))
+
+    def _declare(self, spec: Spec) -> None:
+        if spec.name in self._declared:
+            raise ConfigError(f"two impairments are called {spec.name!r}; give one of them another name=")
+        imposition = Imposition(self._session.provider, spec.name, self._reader.read(spec))
+        self._declared[spec.name] = _Declared(spec, imposition)
+        self.profiles[spec.name] = NetemProfile(
+            self._session.portal, imposition, spec, self._reader, self._session.measuring
+        )
+
+    def begin(self, when: str) -> None:
+        """Impair what is declared for ``when`` (``first``, ``last``), all of it or nothing."""
+        due = [part for part in self._declared.values() if part.spec.face.get("when", "last") == when]
+        for part in due:
+            part.begun = True
+        if due:
+            self._session.portal.call(begin_all([part.imposition for part in due]))
+
+    def end(self, when: str) -> None:
+        """Heal what was begun for ``when``, last begun first healed; judge what it did."""
+        for part in reversed(self._declared.values()):
+            if part.begun and part.spec.face.get("when", "last") == when:
+                part.begun = False
+                self.ended(self._session.portal.call(part.imposition.end()), part.spec)
+
+    def ended(self, record: Record, spec: Spec, failed: bool = False) -> None:
+        """Take note of an impairment that has ended; ``failed``: its block was left by an exception."""
+        found = findings.judge(record, self._strictness.with_(spec.face))
+        self.found += [] if failed else found
+        self._session.note(self._nodeid, record, found)
+
+    def chaos(self) -> Netem:
+        """The value of the fixture ``netem``."""
+        return Netem(self._session.portal, self._session.provider, self._reader, self._session.measuring, self.ended)

@@ -1,0 +1,208 @@
+"""One impairment from its object to its healing, with the evidence that it held; asynchronous, on the run's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from dataclasses import dataclass, field
+
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.controller import waiting
+from pytest_k8s_netem.errors import ApiError, ConfigError, NotApplied
+from pytest_k8s_netem.judge.effect import Effect, effects
+from pytest_k8s_netem.profile.describe import describe
+from pytest_k8s_netem.profile.parse import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.cluster.findings import Finding
+    from pytest_k8s_netem.cluster.provider import Provider
+    from pytest_k8s_netem.controller.evidence import Gap
+    from pytest_k8s_netem.model.observed import CheckObserved, Observed
+    from pytest_k8s_netem.model.plan import Check
+
+VERIFY_WITHIN = 30.0
+"""Seconds for an impairment to be verified; its probe budget is far below, but a loaded machine is no error."""
+HEAL_WITHIN = 15.0
+"""Seconds for a healing: queues drain for at most one, the rest is room for an overloaded machine."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of an imposition when it has ended, or so far."""
+
+    name: str
+    phrase: str
+    pods: set[str] = field(default_factory=set)
+    engines: set[str] = field(default_factory=set)
+    effect: Effect = field(default_factory=Effect)
+    gaps: list[Gap] = field(default_factory=list)
+    probes: list[tuple[str, Check, CheckObserved]] = field(default_factory=list)
+    proof: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def fact(self, found: Iterable[Finding]) -> dict[str, Any]:
+        """What a report needs, JSON-simple; times in ns."""
+        rtts = [sorted(seen.rtts)[len(seen.rtts) // 2] for _, _, seen in self.probes if seen.rtts]
+        return {
+            "name": self.name,
+            "phrase": self.phrase,
+            "pods": sorted(self.pods),
+            "engine": ",".join(sorted(self.engines)),
+            "proof": ", ".join(sorted(self.proof)),
+            "rtt": [min(rtts), max(rtts)] if rtts else [],
+            "packets": self.effect.packets,
+            "dropped": self.effect.dropped,
+            "findings": [f"{finding.level}: {finding.text}" for finding in found],
+        }
+
+
+class Imposition:
+    """One TrafficProfile in force, or not yet, or no more.
+
+    :ivar name: as the user calls it. :ivar object: the TrafficProfile to be; its metadata.name is unique in the run.
+    """
+
+    def __init__(self, provider: Provider, name: str, obj: Object) -> None:
+        self._provider = provider
+        self.name = name
+        self.object = obj
+        self.applied = False
+        self.record = Record(name, describe(parse(obj)))
+
+    @property
+    def key(self) -> str:
+        """The object's name."""
+        return str(self.object["metadata"]["name"])
+
+    async def begin(self) -> None:
+        """Create the object and wait until it is verified.
+
+        :raises ConfigError: if nothing is selected. :raises ImpairmentError: if it cannot be done; it is healed again.
+        """
+        made = await self._provider.api.create(TRAFFICPROFILES, copy.deepcopy(self.object))
+        try:
+            await waiting.verified(self._provider.api, self.key, made["metadata"]["generation"], VERIFY_WITHIN)
+        except BaseException:
+            await asyncio.shield(self._remove())
+            raise
+        self.applied = True
+        await self._note(probes=True)
+
+    async def change(self, obj: Object) -> None:
+        """Put another spec in place, without a gap, and wait until that is verified.
+
+        :raises NotApplied: before :meth:`begin` or after :meth:`end`.
+        """
+        self.demand()
+        await self._note()
+        patch = {"spec": _merge_patch(self.object["spec"], obj["spec"])}
+        phrase = describe(parse(obj))
+        done = await self._provider.api.patch(TRAFFICPROFILES, self.key, patch)
+        await waiting.verified(self._provider.api, self.key, done["metadata"]["generation"], VERIFY_WITHIN)
+        self.object = {**self.object, "spec": copy.deepcopy(obj["spec"])}
+        self.record.phrase = phrase
+        await self._note(probes=True)
+
+    async def pause(self) -> None:
+        """Heal, keeping what was met so far; :meth:`begin` goes on."""
+        self.demand()
+        await self._note()
+        await self._remove()
+        self.applied = False
+
+    async def end(self) -> Record:
+        """Read back once more, heal, and say what happened; also when it never began."""
+        if not self.applied:
+            return self.record
+        try:
+            await self._note(last=True)
+        finally:
+            self.applied = False
+            await self._remove()
+        return self.record
+
+    async def observed(self) -> dict[str, Observed]:
+        """Each impaired pod, read back now."""
+        self.demand()
+        evidence = await self._provider.controller.evidence(self.key)
+        return {pod: part.observed for pod, part in evidence.pods.items()}
+
+    async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
+        """Run probes in pods: per pod the checks' results, in order."""
+        self.demand()
+        return await self._provider.controller.measure(checks)
+
+    def demand(self) -> None:
+        """Refuse to go on while it is not in force.
+
+        :raises NotApplied: saying why.
+        """
+        if not self.applied:
+            raise NotApplied(
+                f"the impairment {self.name!r} is not in force here; it is set up after all fixtures of the test and "
+                'healed before them: when="first" turns that round'
+            )
+
+    async def _note(self, *, probes: bool = False, last: bool = False) -> None:
+        evidence = await self._provider.controller.evidence(self.key)
+        record = self.record
+        record.pods |= set(evidence.pods)
+        for pod, part in evidence.pods.items():
+            record.engines.add(part.plan.engine)
+            if probes:
+                self._note_probes(pod, part.plan.checks, part.observed)
+            else:
+                for plan, observed in ((part.plan, part.observed), *part.earlier):
+                    record.effect += effects(plan, observed).get(self.key, Effect())
+            verdict = part.verdicts.get(self.key)
+            if verdict is not None:
+                record.proof.add(verdict.proof)
+                if last and not verdict.verified:
+                    record.problems += [f"pod/{pod}: {problem}" for problem in verdict.problems]
+        if last:
+            record.gaps = list(evidence.gaps)
+
+    def _note_probes(self, pod: str, checks: Sequence[Check], observed: Observed) -> None:
+        mine = {check.id: check for check in checks if check.profile == self.key}
+        self.record.probes = [entry for entry in self.record.probes if entry[0] != pod]
+        self.record.probes += [(pod, mine[seen.id], seen) for seen in observed.checks if seen.id in mine]
+
+    async def _remove(self) -> None:
+        try:
+            await self._provider.api.delete(TRAFFICPROFILES, self.key)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        await waiting.gone(self._provider.api, self.key, HEAL_WITHIN)
+
+
+async def begin_all(impositions: Sequence[Imposition]) -> None:
+    """Begin all together; if one fails the others are healed again, and the first error is raised.
+
+    :raises ConfigError: with all problems, if several cannot be meant.
+    """
+    results = await asyncio.gather(*(imposition.begin() for imposition in impositions), return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    if not errors:
+        return
+    await asyncio.gather(*(imposition.end() for imposition in impositions), return_exceptions=True)
+    if len(errors) > 1 and all(isinstance(error, ConfigError) for error in errors):
+        raise ConfigError("\n".join(str(error) for error in errors))
+    raise errors[0]
+
+
+def _merge_patch(old: Object, new: Object) -> Object:
+    """The RFC 7386 patch that turns ``old`` into ``new``: what is gone becomes null."""
+    patch: Object = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        was = old.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            patch[key] = _merge_patch(was, value)
+        elif was != value:
+            patch[key] = copy.deepcopy(value)
+    return patch

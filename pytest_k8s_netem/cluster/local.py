@@ -1,0 +1,137 @@
+"""Provider ``local``: the embedded cluster on a memory store, driven by the same controller as a real one."""
+
+from __future__ import annotations
+
+import os
+import weakref
+
+from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.cluster.provider import Completed
+from pytest_k8s_netem.controller.runtime import Runtime
+from pytest_k8s_netem.controller.traffic import TrafficController
+from pytest_k8s_netem.local.embedded import EmbeddedCluster
+from pytest_k8s_netem.local.manifests import check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.cluster.session import Choices
+    from pytest_k8s_netem.local.process import Process
+    from pytest_k8s_netem.run.events import EventLog
+
+
+class LocalCommand:
+    """A command in a local pod; its outputs are files in memory, which live as long as this object."""
+
+    def __init__(self, argv: Sequence[str], process: Process, outputs: tuple[int, int]) -> None:
+        self._argv, self._process, self._outputs = tuple(argv), process, outputs
+        for fd in outputs:
+            weakref.finalize(self, os.close, fd)
+
+    async def wait(self) -> Completed:
+        """Until it ends."""
+        status = await self._process.wait()
+        return Completed(self._argv, status, *self.output())
+
+    async def kill(self, signal: int) -> None:
+        """Send a signal to it and to what it started."""
+        await self._process.kill(signal)
+
+    def output(self) -> tuple[str, str]:
+        """Standard output and error so far."""
+        return _text(self._outputs[0]), _text(self._outputs[1])
+
+
+class LocalProvider:
+    """See :class:`pytest_k8s_netem.cluster.provider.Provider`."""
+
+    name = "local"
+
+    def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
+        self.api = MemoryApi()
+        self._runtime = Runtime(self.api)
+        self._embedded = EmbeddedCluster(self._runtime, directory, nodes=choices.nodes, gate=self._gate)
+        self.controller = TrafficController(
+            self._runtime, self._embedded.channels, identity=f"run {directory.name}", emit=events
+        )
+        self._relays: dict[tuple[str, int], Process] = {}
+
+    async def start(self) -> None:
+        """Namespaces, agent, controllers."""
+        await self._embedded.start()
+        await self._embedded.channels.start()
+        await self._runtime.start()
+        await self.controller.start()
+
+    async def stop(self) -> None:
+        """All at once: the namespaces go with their host."""
+        await self._runtime.stop()
+        await self.controller.stop()
+        await self._embedded.stop()
+
+    async def _gate(self, pod: Object) -> None:
+        await self.controller.gate(pod)
+
+    def check(self, manifest: Object) -> Object:
+        """What the embedded cluster can honour."""
+        return check(manifest)
+
+    async def spawn(
+        self,
+        pod: Object,
+        argv: Sequence[str],
+        *,
+        container: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> LocalCommand:
+        """Start a command beside the pod's containers."""
+        out, err = os.memfd_create("stdout"), os.memfd_create("stderr")
+        try:
+            with open(os.memfd_create("stdin"), "wb+") as into:
+                into.write(stdin)
+                into.seek(0)
+                stdio = (into.fileno(), out, err)
+                process = await self._embedded.spawn(pod, argv, stdio, container=container, env=env)
+        except BaseException:
+            os.close(out)
+            os.close(err)
+            raise
+        return LocalCommand(argv, process, (out, err))
+
+    async def logs(self, pod: Object, container: str = "") -> str:
+        """All that a container has written."""
+        life = self._embedded.kubelet.life(pod)
+        name = container or str(pod["spec"]["containers"][0]["name"])
+        path = life.log(name)
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    async def forward(self, pod: Object, port: int) -> tuple[str, int]:
+        """A listener on 127.0.0.1; a relay beside the node host carries the bytes."""
+        life = self._embedded.kubelet.life(pod)
+        number, relay = await self._embedded.host.forward(life.key, port)
+        self._relays["127.0.0.1", number] = relay
+        return "127.0.0.1", number
+
+    async def unforward(self, address: tuple[str, int]) -> None:
+        """End its relay."""
+        if relay := self._relays.pop(address, None):
+            await relay.kill()
+
+    async def socket(self, pod: Object, family: int, type_: int, protocol: int) -> socket.socket:
+        """A socket that lives in the pod's namespace."""
+        life = self._embedded.kubelet.life(pod)
+        return await self._embedded.host.open_socket(life.key, family, type_, protocol)
+
+    def log_directory(self) -> Path:
+        """Logs of node host, agent and pods."""
+        return self._embedded.directory
+
+
+def _text(fd: int) -> str:
+    # pread: the position at which the command writes is shared, and stays where it is.
+    return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")

@@ -1,0 +1,119 @@
+"""Assertions of a handle: measure every (pod, peer) pair by probes, judge, name the worst."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from pytest_k8s_netem.errors import ConfigError
+from pytest_k8s_netem.judge.measure import Measured, judge_loss, judge_rate, judge_rtt
+from pytest_k8s_netem.model.impairment import MILLISECOND
+from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.profile.units import parse_duration, parse_rate, parse_share
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_k8s_netem.cluster.imposition import Imposition
+    from pytest_k8s_netem.cluster.provider import Provider
+    from pytest_k8s_netem.model.observed import CheckObserved
+    from pytest_k8s_netem.resolve.pairs import Pair
+
+MEDIAN_OF, P99_OF = 51, 300
+"""Round trips measured for a median, and for a 99th percentile."""
+TRAIN, TRAIN_SIZE = 40, 1400
+"""Packets sent back to back to measure a rate, and their payload in bytes."""
+FRAME = 14 + 20 + 8
+"""Bytes of Ethernet, IPv4 and ICMP headers, all of which a rate serialises."""
+TOLERANCE = 0.1
+"""By how much a measured rate may differ from the one that is asserted."""
+
+
+class Measuring:
+    """Measures through the agents' probes, which are never counted as the test's traffic."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def assert_rtt(
+        self, imposition: Imposition, *, median: str | tuple[str, str] | None = None, p99: object = None
+    ) -> None:
+        """Round trip times within bounds.
+
+        :raises AssertionError: naming the worst pair. :raises ConfigError: for bounds that cannot be read.
+        """
+        bounds = {
+            name: _range(value, name, parse_duration)
+            for name, value in (("median", median), ("p99", p99))
+            if value is not None
+        }
+        if not bounds:
+            raise ConfigError('assert_rtt needs median=("100ms", "140ms") or p99="200ms"')
+        count = P99_OF if "p99" in bounds else MEDIAN_OF
+        measured = await self._measured(imposition, count, 5 * MILLISECOND)
+        _demand(judge_rtt(measured, **bounds))
+
+    async def assert_loss(self, imposition: Imposition, share: str | tuple[str, str]) -> None:
+        """Share of round trips lost, as precisely as some thousand probes can tell."""
+        low, high = (share, share) if isinstance(share, str) else share
+        wanted = (float(parse_share(low, "share")), float(parse_share(high, "share")))
+        least = min((part for part in wanted if part > 0), default=0.01)
+        count = min(4000, max(400, math.ceil(40 / least)))
+        measured = await self._measured(imposition, count, MILLISECOND // 4)
+        _demand(judge_loss(measured, wanted[0] if low == high else wanted))
+
+    async def assert_rate(self, imposition: Imposition, rate: str | tuple[str, str]) -> None:
+        """Rate at which full-size packets come back when they are sent all at once."""
+        if isinstance(rate, str):
+            bits = parse_rate(rate, "rate")
+            wanted = (bits * (1 - TOLERANCE), bits * (1 + TOLERANCE))
+        else:
+            wanted = (float(parse_rate(rate[0], "rate")), float(parse_rate(rate[1], "rate")))
+        seconds = TRAIN * (TRAIN_SIZE + FRAME) * 8 / wanted[0]
+        measured = await self._measured(imposition, TRAIN, 0, size=TRAIN_SIZE, longer=int(seconds * 1e9))
+        _demand(judge_rate(measured, wanted))
+
+    async def _measured(
+        self, imposition: Imposition, count: int, interval: int, size: int = 16, longer: int = 0
+    ) -> list[Measured]:
+        imposition.demand()
+        controller = self._provider.controller
+        pairs = controller.pairs(imposition.key)
+        checks: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            check = replace(pair.check, count=count, interval=interval, size=size, timeout=pair.check.timeout + longer)
+            checks.setdefault(pair.pod, []).append(replace(pair, check=check))
+        results = await controller.measure({pod: [pair.check for pair in part] for pod, part in checks.items()})
+        return [
+            _measured(pair, seen) for pod, part in checks.items() for pair, seen in zip(part, results[pod], strict=True)
+        ]
+
+
+def _measured(pair: Pair, seen: CheckObserved) -> Measured:
+    return Measured(
+        f"pod/{pair.pod}",
+        f"pod/{pair.remote}",
+        seen.rtts,
+        seen.sent,
+        seen.sent - seen.answered,
+        _rate(seen) if pair.check.size == TRAIN_SIZE else None,
+    )
+
+
+def _rate(seen: CheckObserved) -> float | None:
+    """Bit/s from the spacing of a train's answers; they were all sent at the same time."""
+    took = max(seen.rtts) - min(seen.rtts) if len(seen.rtts) > 1 else 0
+    return (len(seen.rtts) - 1) * (TRAIN_SIZE + FRAME) * 8e9 / took if took else None
+
+
+def _range(value: object, path: str, parse: Callable[[object, str], int]) -> tuple[float, float]:
+    """A pair of bounds; a single one is the upper."""
+    low, high = value if isinstance(value, tuple) else ("0ms", value)
+    return (float(parse(low, path)), float(parse(high, path)))
+
+
+def _demand(problems: Iterable[Problem]) -> None:
+    told = "\n".join(map(str, problems))
+    if told:
+        raise AssertionError(told)

@@ -1,0 +1,94 @@
+"""What runs the pods: the one protocol of every provider; asynchronous, called on the run's loop only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_k8s_netem.api.protocol import Api, Object
+    from pytest_k8s_netem.controller.traffic import TrafficController
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ended.
+
+    :ivar returncode: exit status; negative: the signal that ended it.
+    :ivar stdout: decoded as UTF-8, bad bytes replaced; ``stderr`` likewise.
+    """
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class RunningCommand(Protocol):
+    """A command that goes on in a pod."""
+
+    async def wait(self) -> Completed:
+        """Until it ends."""
+
+    async def kill(self, signal: int) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+
+    def output(self) -> tuple[str, str]:
+        """What it has written so far: stdout, stderr."""
+
+
+class Provider(Protocol):
+    """A cluster and the ways into its pods; one conformance suite holds for all."""
+
+    name: str
+    api: Api
+    controller: TrafficController
+
+    async def start(self) -> None:
+        """Bring the cluster up.
+
+        :raises ProviderError: if this machine cannot, naming what is missing and the fix.
+        """
+
+    async def stop(self) -> None:
+        """Take down all that :meth:`start` made."""
+
+    def check(self, manifest: Object) -> Object:
+        """The manifest as this provider takes it.
+
+        :raises ConfigError: naming each field that it cannot honour.
+        """
+
+    async def spawn(
+        self,
+        pod: Object,
+        argv: Sequence[str],
+        *,
+        container: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> RunningCommand:
+        """Start a command beside the pod's containers."""
+
+    async def logs(self, pod: Object, container: str = "") -> str:
+        """All that a container (default: the first) has written."""
+
+    async def forward(self, pod: Object, port: int) -> tuple[str, int]:
+        """A listener on this machine whose connections reach the pod's loopback, never impaired: (host, port)."""
+
+    async def unforward(self, address: tuple[str, int]) -> None:
+        """Close that listener."""
+
+    async def socket(self, pod: Object, family: int, type_: int, protocol: int) -> socket.socket:
+        """A socket of this process that lives in the pod's network.
+
+        :raises ClusterError: where the provider cannot give one.
+        """
+
+    def log_directory(self) -> Path | None:
+        """Where logs of its parts are, for reports."""

@@ -1,0 +1,137 @@
+"""All that one pytest process holds while it impairs networks: loop, run directory, provider, cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from importlib import import_module
+
+from pytest_k8s_netem.api.protocol import NAMESPACES
+from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
+from pytest_k8s_netem.cluster.impaired import ImpairedTest
+from pytest_k8s_netem.cluster.measuring import Measuring
+from pytest_k8s_netem.cluster.spec import SpecReader
+from pytest_k8s_netem.run.directory import RunDirectory
+from pytest_k8s_netem.run.events import EventLog
+from pytest_k8s_netem.run.identity import Identity
+from pytest_k8s_netem.run.portal import Portal
+from pytest_k8s_netem.run.reaper import Reaper
+from pytest_k8s_netem.run.signals import Termination
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from pytest_k8s_netem.cluster.findings import Finding, Strictness
+    from pytest_k8s_netem.cluster.imposition import Record
+    from pytest_k8s_netem.cluster.provider import Provider
+
+PROVIDERS = {"local": "pytest_k8s_netem.cluster.local:LocalProvider"}
+"""Where each provider's class is; imported when it is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the options choose.
+
+    :ivar timeout: seconds for pods to become ready. :ivar seed: of the run; None = drawn.
+    """
+
+    provider: str = "local"
+    engine: str = "auto"
+    nodes: int = 2
+    timeout: float = 60.0
+    seed: int | None = None
+    allow_script: bool = False
+
+
+class Session:
+    """Made by :func:`open_session`; :meth:`close` takes everything down again."""
+
+    def __init__(self, choices: Choices) -> None:
+        self.choices = choices
+        self.identity = Identity.of()
+        self.directory = RunDirectory(self.identity)
+        self.portal = Portal()
+        self.events = EventLog()
+        self.seed = secrets.randbits(32) if choices.seed is None else choices.seed
+        self.provider: Provider = _provider(choices.provider)(choices, self.directory.path, self.events)
+        self.cluster = Cluster(self.provider, self.portal, choices.timeout)
+        self.measuring = Measuring(self.provider)
+        self._reaper = Reaper(self.directory.path)
+        self._termination = Termination()
+        self._facts: dict[str, list[dict[str, Any]]] = {}
+
+    def open(self) -> None:
+        """Bring the cluster up.
+
+        :raises ProviderError: if this machine cannot.
+        """
+        self._termination.hold()
+        self.portal.call(self.provider.start())
+
+    def reader(self, nodeid: str, namespace: str, folders: Sequence[Path]) -> SpecReader:
+        """What turns a test's specs into objects."""
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{nodeid}".encode()).digest()[:4], "big")
+        suffix = f"{self.identity.name}-{_short(nodeid)}"
+        return SpecReader(namespace, suffix, seed, self.choices.engine, folders, self.identity.labels(nodeid))
+
+    def test(self, nodeid: str, reader: SpecReader, strictness: Strictness) -> ImpairedTest:
+        """The impairments of one test."""
+        return ImpairedTest(self, nodeid, reader, strictness)
+
+    def make_namespace(self, nodeid: str) -> Namespace:
+        """A fresh namespace with a valid name of its own."""
+        name = f"netem-{self.identity.name}-{_short(nodeid)}-{secrets.token_hex(2)}"
+        obj = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": self.identity.labels(nodeid)},
+        }
+        self.portal.call(self.provider.api.create(NAMESPACES, obj))
+        return Namespace(self.cluster, name)
+
+    def note(self, nodeid: str, record: Record, found: Iterable[Finding]) -> None:
+        """Keep what is known of an ended impairment, for the report."""
+        self._facts.setdefault(nodeid, []).append(record.fact(found))
+
+    def facts(self, nodeid: str) -> list[dict[str, Any]]:
+        """What became of a test's impairments, JSON-simple."""
+        return self._facts.pop(nodeid, [])
+
+    def close(self) -> None:
+        """Take the cluster down and remove the run's files."""
+        try:
+            self.portal.call(self.provider.stop())
+        finally:
+            self.portal.stop()
+            self.events.close()
+            self._reaper.stop()
+            self.directory.remove()
+            self._termination.release()
+
+
+def open_session(choices: Choices) -> Session:
+    """A session whose cluster is up.
+
+    :raises ProviderError: if this machine cannot; nothing is left behind.
+    """
+    session = Session(choices)
+    try:
+        session.open()
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _provider(name: str) -> Any:
+    module, _, attribute = PROVIDERS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _short(nodeid: str) -> str:
+    return hashlib.sha256(nodeid.encode()).hexdigest()[:6]

@@ -1,0 +1,182 @@
+"""The public fixtures; everything heavy is imported when the first of them is used. PYTEST_DONT_REWRITE."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_k8s_netem import markers
+from pytest_k8s_netem.options import SETTINGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from pytest_k8s_netem.cluster.chaos import Netem
+    from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
+    from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
+    from pytest_k8s_netem.cluster.impaired import ImpairedTest
+    from pytest_k8s_netem.cluster.session import Choices, Session
+    from pytest_k8s_netem.options import Settings
+
+APPLY_LAST = "_netem_last"
+APPLY_FIRST = "_netem_first"
+OUTCOME = pytest.StashKey[str]()
+"""How the test's body ended: ``passed``, ``failed``, ``skipped``; absent while it has not."""
+
+
+def _namespace_scope(fixture_name: str, config: pytest.Config) -> Any:  # noqa: ARG001 - pytest names them
+    return config.stash[SETTINGS].namespace_scope
+
+
+@pytest.fixture(scope="session")
+def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    from pytest_k8s_netem.cluster import session
+    from pytest_k8s_netem.errors import NetemError, ProviderError
+
+    try:
+        opened = session.open_session(_choices(request.config.stash[SETTINGS]))
+    except ProviderError as error:
+        if request.config.stash[SETTINGS].missing == "skip":
+            pytest.skip(str(error))
+        pytest.fail(str(error), pytrace=False)
+    except NetemError as error:
+        pytest.fail(str(error), pytrace=False)
+    request.config.stash[SESSION] = opened
+    yield opened
+    opened.close()
+
+
+SESSION = pytest.StashKey["Session"]()
+
+
+def _choices(settings: Settings) -> Choices:
+    from pytest_k8s_netem.cluster.session import Choices
+
+    return Choices(
+        settings.provider,
+        settings.engine,
+        settings.nodes,
+        settings.timeout,
+        settings.seed,
+        settings.allow_script,
+    )
+
+
+@pytest.fixture(scope="session")
+def netem_cluster(_netem_session: Session) -> Cluster:
+    """The cluster: ``apply``, ``pod``, ``pods``, ``wait_ready``, ``exec``, ``logs``, ``forward``."""
+    return _netem_session.cluster
+
+
+@pytest.fixture(scope=_namespace_scope)
+def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """A fresh namespace, with the cluster's methods bound to it (scope: ``--netem-namespace-scope``)."""
+    namespace = _netem_session.make_namespace(request.node.nodeid)
+    yield namespace
+    namespace.cluster.delete_namespace(namespace.name)
+
+
+@pytest.fixture
+def netem_spec(request: pytest.FixtureRequest) -> Any:
+    """What to impose: a mapping of the marker's arguments, a TrafficProfile or its path, None; default: the markers."""
+    return request.param if hasattr(request, "param") else markers.declared(request.node)
+
+
+@pytest.fixture
+def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iterator[ImpairedTest]:
+    from pytest_k8s_netem.cluster.findings import Strictness
+
+    settings = request.config.stash[SETTINGS]
+    # Looked up by name: the fixture may have a wider scope, and a test without it has namespace "default".
+    fresh = "netem_namespace" in request.fixturenames
+    namespace = request.getfixturevalue("netem_namespace").name if fresh else "default"
+    reader = _netem_session.reader(request.node.nodeid, namespace, (request.path.parent, request.config.rootpath))
+    test = _netem_session.test(request.node.nodeid, reader, Strictness(settings.inert, settings.unexercised))
+    yield test
+    _tell(request, test)
+
+
+@pytest.fixture
+def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) -> NetemProfiles:
+    """The handles of this test's impairments by name; unnamed ones are ``netem``, ``netem-2``, ..."""
+    from pytest_k8s_netem.cluster.spec import Spec
+
+    parameters = getattr(getattr(request.node, "callspec", None), "params", {})
+    said = parameters["netem_profile"] if "netem_profile" in parameters else request.getfixturevalue("netem_spec")
+    if isinstance(said, list) and all(isinstance(part, markers.Declared) for part in said):
+        specs = [Spec(part.name, part.arguments, part.order) for part in said]
+    else:
+        specs = [] if said is None else [Spec.of(markers.UNNAMED, said)]
+    with _refusals():
+        _netem_test.declare(specs)
+    return _netem_test.profiles
+
+
+@pytest.fixture
+def netem_profile(netem_profiles: NetemProfiles) -> NetemProfile | None:
+    """The handle of this test's one impairment: ``update``, ``replace``, ``pause``, ``observed``, ``assert_*``.
+
+    None in a healthy control run.
+    """
+    with _refusals():
+        return netem_profiles.only
+
+
+@pytest.fixture
+def netem(_netem_test: ImpairedTest) -> Netem:
+    """Impairments for the length of a block: ``impair(...)``, ``partition(a, b)``, ``blackhole(...)``."""
+    return _netem_test.chaos()
+
+
+@pytest.fixture
+def _netem_first(netem_profiles: NetemProfiles, _netem_test: ImpairedTest, request: Any) -> Iterator[None]:
+    """Set up before the test's other fixtures: impairments with ``when="first"``."""
+    yield from _impaired(_netem_test, netem_profiles, "first", request)
+
+
+@pytest.fixture
+def _netem_last(netem_profiles: NetemProfiles, _netem_test: ImpairedTest, request: Any) -> Iterator[None]:
+    """Set up after all other fixtures, so that they come up and go down on a healthy network."""
+    yield from _impaired(_netem_test, netem_profiles, "last", request)
+
+
+def _impaired(test: ImpairedTest, profiles: NetemProfiles, when: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    if not profiles:
+        yield
+        return
+    with _refusals(request.config.stash[SETTINGS].missing):
+        test.begin(when)
+    yield
+    with _refusals():
+        test.end(when)
+
+
+def _tell(request: pytest.FixtureRequest, test: ImpairedTest) -> None:
+    """Warn or fail for what was found; never on top of a body that failed, was skipped or is expected to fail."""
+    import warnings
+
+    for finding in test.found:
+        if finding.level == "warn":
+            warnings.warn(pytest.PytestWarning(finding.text), stacklevel=1)
+    errors = [finding.text for finding in test.found if finding.level == "error"]
+    if errors and request.node.stash.get(OUTCOME, "") == "passed":
+        pytest.fail("\n".join(errors), pytrace=False)
+
+
+class _refusals:  # noqa: N801 - reads as a statement
+    """What the user must mend becomes a short error without a traceback of the plugin's inside."""
+
+    def __init__(self, missing: str = "fail") -> None:
+        self._missing = missing
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from pytest_k8s_netem.errors import NetemError, ProviderError
+
+        if isinstance(error, ProviderError) and self._missing == "skip":
+            raise pytest.skip.Exception(str(error)) from None
+        if isinstance(error, NetemError):
+            raise pytest.fail.Exception(str(error), pytrace=False) from None

@@ -1,0 +1,186 @@
+"""The options: one table makes ``--help``, ini keys, environment variables and docs. PYTEST_DONT_REWRITE."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import pytest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting; its flag, ini key (``netem_missing``) and variable (``NETEM_MISSING``) follow from its name.
+
+    :ivar kind: ``choice``, ``int``, ``flag``, ``text`` or ``seconds``.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    metavar: str = ""
+
+    @property
+    def flag(self) -> str:
+        """On the command line."""
+        return "--netem-" + self.name.replace("_", "-")
+
+    @property
+    def dest(self) -> str:
+        """In ``config.option`` and in ini files."""
+        return "netem_" + self.name
+
+    @property
+    def variable(self) -> str:
+        """In the environment."""
+        return self.dest.upper()
+
+
+OPTIONS = (
+    Option("provider", "choice", "local", "What runs the pods: local is the embedded cluster (no Docker)", ("local",)),
+    Option(
+        "engine",
+        "choice",
+        "auto",
+        "What impairs packets: kernel (sch_netem), userspace (a worker process), auto probes the kernel",
+        ("auto", "kernel", "userspace"),
+    ),
+    Option(
+        "guest", "flag", False, "Run this very pytest command in a user-mode-linux guest whose kernel has sch_netem"
+    ),
+    Option("guest_timeout", "seconds", 0, "End the guest after this time; 0 = never", metavar="SECONDS"),
+    Option("guest_memory", "text", "1G", "Memory of the guest", metavar="SIZE"),
+    Option(
+        "missing",
+        "choice",
+        "fail",
+        "What a test becomes whose impairment this machine cannot do: an error, or skipped",
+        ("fail", "skip"),
+    ),
+    Option("nodes", "int", 2, "Nodes of the embedded cluster", metavar="N"),
+    Option(
+        "namespace_scope",
+        "choice",
+        "function",
+        "Scope of the fixture netem_namespace",
+        ("function", "class", "module", "package", "session"),
+    ),
+    Option("seed", "int", None, "Seed of everything random; default: drawn and shown in the header", metavar="N"),
+    Option(
+        "inert",
+        "choice",
+        "error",
+        "What a test becomes whose impairment met none of its packets",
+        ("error", "warn", "ignore"),
+    ),
+    Option(
+        "unexercised",
+        "choice",
+        "warn",
+        "What a test becomes whose packets were met, but none was lost, delayed or changed",
+        ("error", "warn", "ignore"),
+    ),
+    Option("allow_script", "flag", False, "Run TrafficProfiles of type Script: executables named by the profile"),
+    Option("timeout", "seconds", 60, "How long pods may take to become ready", metavar="SECONDS"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All options as resolved; :attr:`sources` says where each value came from."""
+
+    provider: str
+    engine: str
+    guest: bool
+    guest_timeout: float
+    guest_memory: str
+    missing: str
+    nodes: int
+    namespace_scope: str
+    seed: int | None
+    inert: str
+    unexercised: str
+    allow_script: bool
+    timeout: float
+    sources: tuple[tuple[str, str], ...]
+
+
+SETTINGS = pytest.StashKey[Settings]()
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option with its ini twin."""
+    group = parser.getgroup("netem", "network emulation (pytest-k8s-netem)")
+    for option in OPTIONS:
+        text = f"{option.help} (ini: {option.dest}, environment: {option.variable}, default: {_shown(option)})"
+        if option.kind == "flag":
+            group.addoption(option.flag, dest=option.dest, action="store_true", default=None, help=text)
+        elif option.kind == "choice":
+            group.addoption(option.flag, dest=option.dest, default=None, choices=option.choices, help=text)
+        else:
+            group.addoption(option.flag, dest=option.dest, default=None, metavar=option.metavar, help=text)
+        parser.addini(option.dest, f"{option.help}; as {option.flag}", default=None)
+
+
+def _shown(option: Option) -> str:
+    return {None: "drawn", False: "off"}.get(option.default, str(option.default))
+
+
+def defaults() -> Settings:
+    """The settings when nobody says anything; ``--help`` must work on a broken configuration."""
+    values: dict[str, Any] = {option.name: option.default for option in OPTIONS}
+    return Settings(**values, sources=())
+
+
+def resolve(config: pytest.Config) -> Settings:
+    """The settings of this run: command line, then environment, then ini, then default.
+
+    :raises pytest.UsageError: naming option, source and what would be right.
+    """
+    values: dict[str, Any] = {}
+    sources: list[tuple[str, str]] = []
+    for option in OPTIONS:
+        said, source = _said(config, option)
+        values[option.name] = option.default if source == "default" else _read(option, said, source)
+        sources.append((option.name, source))
+    return Settings(**values, sources=tuple(sources))
+
+
+def _said(config: pytest.Config, option: Option) -> tuple[Any, str]:
+    if (value := config.getoption(option.dest)) is not None:
+        return value, option.flag
+    if (text := os.environ.get(option.variable)) not in {None, ""}:
+        return text, f"environment variable {option.variable}"
+    if (ini := config.getini(option.dest)) not in {None, ""}:
+        return ini, f"ini option {option.dest}"
+    return None, "default"
+
+
+def _read(option: Option, value: Any, source: str) -> Any:
+    text = str(value).strip()
+    try:
+        if option.kind == "flag":
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        if option.kind == "int":
+            return int(text)
+        if option.kind == "seconds":
+            return _seconds(text)
+    except (KeyError, ValueError):
+        wanted = {"flag": "true or false", "int": "a whole number", "seconds": "seconds, 0 or more"}[option.kind]
+        raise pytest.UsageError(f"{source}: {text!r} is not {wanted}") from None
+    if option.choices and text not in option.choices:
+        raise pytest.UsageError(f"{source}: {text!r} is not one of {', '.join(option.choices)}")
+    return text
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text.removesuffix("s"))
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(text)
+    return seconds

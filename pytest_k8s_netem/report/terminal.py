@@ -1,0 +1,44 @@
+"""What a person sees: a line for each impaired test, under ``-v`` and for tests that did not pass."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    import pytest
+
+def line(fact: Mapping[str, Any]) -> str:
+    """One impairment in one line: who, what, asked against measured, packets met."""
+    return f"{fact['name']}: {fact['phrase']}: {'; '.join(_measured(fact))}"
+
+
+def _measured(fact: Mapping[str, Any]) -> Iterator[str]:
+    if fact["rtt"]:
+        low, high = (f"{nanoseconds / 1e6:.1f}" for nanoseconds in fact["rtt"])
+        yield f"measured RTT {low} ms" if low == high else f"measured RTT {low}..{high} ms"
+    packets, dropped = fact["packets"], fact["dropped"]
+    lost = f", {dropped} lost ({dropped / packets:.1%})" if packets and dropped else ""
+    yield f"{packets} packets met{lost}"
+    yield f"{len(fact['pods'])} pods, {fact['engine'] or 'no'} engine, proven by {fact['proof'] or 'nothing'}"
+    yield from fact["findings"]
+
+
+def summary(reporter: pytest.TerminalReporter, prop: str, *, verbose: bool) -> None:
+    """Write the section from the reports' properties of that name, if there is anything to say."""
+    bad = {report.nodeid for kind in ("failed", "error") for report in reporter.stats.get(kind, ())}
+    told: dict[str, list[str]] = {}
+    for reports in reporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "teardown" and (verbose or report.nodeid in bad):
+                lines = [value for name, value in report.user_properties if name == prop]
+                if lines:
+                    told[report.nodeid] = lines
+    if not told:
+        return
+    reporter.section("network impairments", sep="-")
+    for nodeid, lines in told.items():
+        reporter.write_line(nodeid)
+        for text in lines:
+            reporter.write_line(f"  {text}")
