@@ -256,9 +256,15 @@ class TestClassesAndStages:
             flow.send(10)
             assert flow.numbers() == [0, 2, 4, 6, 8]
             seen = [one.read()["stage"] for one in (other, sink)]
-            assert sum(one.dropped for one in seen) == 5
+            assert [(one.passed, one.dropped) for one in seen] == [(0, 0), (5, 5)]
             assert {one.held for one in seen} == {sized(stages["stage"])}
-        other.close()
+            other.close()
+            third, _ = world.sink(stages, [(flow.match, ("stage",))])
+            flow.send(4)
+            assert flow.numbers() == [0, 2]
+            assert [one.read()["stage"].dropped for one in (sink, third)] == [5, 2]
+            third.close()
+            assert sink.read()["stage"].dropped == 7
 
     def test_what_is_held_is_read_back_from_the_worker(self, world):
         impairment = Impairment(

@@ -37,6 +37,9 @@ SLOW = 200_000_000
 """bit/s; below this a rate acts on single packets too: a superpacket of 64 KiB would hold such a link for 2.6 ms."""
 
 
+COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered")
+
+
 def cuts(impairment: Impairment) -> bool:
     """Whether superpackets have to be cut into packets before this impairment."""
     rate = impairment.rate
@@ -45,12 +48,24 @@ def cuts(impairment: Impairment) -> bool:
 
 @dataclass(slots=True)
 class Shared:
-    """A stage in the worker, and the sinks that use it; the first of them reports its counters."""
+    """A stage in the worker, and the sinks that use it.
+
+    :ivar joined: per sink, in order of joining, the stage's counters then. A sink tells what was counted from there
+        until the next one joined: so counters of several sides add up, and those of a new sink begin at zero.
+    """
 
     number: int
     seed: int | None
     told: Impairment
-    users: list[UserspaceSink] = field(default_factory=list)
+    joined: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    def share(self, sink: int, seen: Mapping[str, Any]) -> dict[str, int]:
+        """The counters that one sink is to tell, of those that the worker reports."""
+        sinks = list(self.joined)
+        after = sinks[sinks.index(sink) + 1 :]
+        until = self.joined[after[0]] if after else seen
+        counted = {name: until[name] - self.joined[sink][name] for name in COUNTERS}
+        return {**counted, "backlog": 0 if after else seen["backlog"]}
 
 
 class UserspaceEngine:
@@ -143,11 +158,14 @@ class UserspaceEngine:
         self.process = self.process or Process()
         for name, stage in sink.stages.items():
             shared = self._stages.get(name)
-            if shared is None or not shared.users or (shared.told, shared.seed) != (now[name], stage.seed):
+            if shared is not None and (shared.told, shared.seed) == (now[name], stage.seed):
+                counters = self.ask("read", stages=[shared.number])[str(shared.number)]
+            else:
+                counters = dict.fromkeys(COUNTERS, 0)
                 shared = self._stages[name] = Shared(next(self._numbers), stage.seed, now[name])
                 seed = secrets.randbits(64) if stage.seed is None else stage.seed
                 self.ask("stage", stage=shared.number, seed=seed, impairment=self.encoded(now[name]))
-            shared.users.append(sink)
+            shared.joined[sink.number] = counters
             sink.shared[name] = shared
 
     def _give_ports(
@@ -170,8 +188,8 @@ class UserspaceEngine:
         """Numbers of the stages that nobody uses any more."""
         forgotten = []
         for name, shared in sink.shared.items():
-            shared.users.remove(sink)
-            if not shared.users:
+            del shared.joined[sink.number]
+            if not shared.joined:
                 forgotten.append(shared.number)
                 if self._stages.get(name) is shared:
                     del self._stages[name]
@@ -264,9 +282,7 @@ class UserspaceSink:
         delay_table, slot_table = (self._table(digest) for digest in seen.pop("tables"))
         held: Impairment = IMPAIRMENT.decode(seen.pop("held"))
         held = replace(held, table=delay_table, slot=replace(held.slot, table=slot_table))
-        if shared.users[0] is not self:  # counters are summed over sides: each is told once
-            seen |= {name: 0 for name, value in seen.items() if type(value) is int}
-        return StageObserved(held, **seen)
+        return StageObserved(held, **(seen | shared.share(self.number, seen)))
 
     def _table(self, digest: str | None) -> Table | None:
         return self._engine.tables.get(digest, Table(f"unknown {digest}", ()))
