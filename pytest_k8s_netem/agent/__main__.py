@@ -8,6 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_k8s_netem.model.capabilities import Capabilities
+
 USAGE = "usage: agent keep (--admin-fd N | --socket PATH) | agent relay --socket PATH"
 
 
@@ -15,19 +21,28 @@ def main(arguments: list[str]) -> int:
     """Run one of the programs; return its exit status, 2 for a wrong command line."""
     match arguments:
         case ["keep", "--admin-fd", number] if number.isdecimal():
+            capabilities = _begin()
             from pytest_k8s_netem.agent.serve import keep_locally
 
-            return keep_locally(int(number))
+            return keep_locally(int(number), capabilities)
         case ["keep", "--socket", path]:
+            capabilities = _begin()
             from pytest_k8s_netem.agent.serve import keep_here
 
-            return keep_here(path, os.environ.get("NETEM_TARGET") or "self")
+            return keep_here(path, os.environ.get("NETEM_TARGET") or "self", capabilities)
         case ["relay", "--socket", path]:
             from pytest_k8s_netem.agent.relay import relay
 
             return relay(path)
     sys.stderr.write(f"{USAGE}\n")
     return 2
+
+
+def _begin() -> Callable[[], Capabilities]:
+    """Let a child find out what the kernel can do while this process loads the rest."""
+    from pytest_k8s_netem.agent.capabilities import begin
+
+    return begin()
 
 
 if __name__ == "__main__":

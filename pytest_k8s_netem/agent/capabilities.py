@@ -34,8 +34,20 @@ def probe() -> Capabilities:
 
     :raises OSError: if no child can be made.
     """
-    release = os.uname().release
+    return begin()()
+
+
+def begin() -> Callable[[], Capabilities]:
+    """Start trying, beside whatever the caller does next; calling the result, once, waits for what was found.
+
+    :raises OSError: if no child can be made.
+    """
     found = _in_child(_try_all)
+    return lambda: _judged(found())
+
+
+def _judged(found: dict[str, str]) -> Capabilities:
+    release = os.uname().release
     tried = {name: why for name, why in found.items() if name in _FIXES}
     return Capabilities(
         release,
@@ -162,8 +174,8 @@ def _why(attempt: Callable[[], object]) -> str:
     return ""
 
 
-def _in_child(work: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """What ``work`` returns, called in a child; {} if it died."""
+def _in_child(work: Callable[[], dict[str, str]]) -> Callable[[], dict[str, str]]:
+    """Call ``work`` in a child; the result, called once, waits for what it returned; {} if it died."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -173,8 +185,12 @@ def _in_child(work: Callable[[], dict[str, str]]) -> dict[str, str]:
         finally:
             os._exit(0)
     os.close(write_end)
-    with open(read_end, "rb") as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
-    found: dict[str, str] = json.loads(said) if said else {}
-    return found
+
+    def answer() -> dict[str, str]:
+        with open(read_end, "rb") as pipe:
+            said = pipe.read()
+        os.waitpid(child, 0)
+        found: dict[str, str] = json.loads(said) if said else {}
+        return found
+
+    return answer

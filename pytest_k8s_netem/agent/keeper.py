@@ -119,14 +119,12 @@ class Keeper:
             target.abort()
             if not (self.lingers and target.leased):
                 target.heal("session", lambda: None)
-        self._release()
 
     def tell(self, event: dict[str, Any]) -> None:
         """Send an event to every session that said hello."""
         for session in list(self.sessions):
             if session.role:
                 session.send(event)
-        self._release()
 
     def receive(self, session: Session, frame: dict[str, Any] | FrameError) -> None:
         """Do what a frame asks; the answer may come later. Nothing that a frame holds can raise here."""

@@ -24,11 +24,11 @@ PATIENCE = 500_000_000
 """ns that queued packets get when the agent ends."""
 
 
-def keep_locally(admin_fd: int) -> int:
+def keep_locally(admin_fd: int, capabilities: Callable[[], Capabilities]) -> int:
     """Serve what the node host brings over an admin socket, until that ends; return the exit status."""
     from pytest_k8s_netem.agent.admin import Admin
 
-    service = Service(lingers=False)
+    service = Service(capabilities, lingers=False)
     sock = socket.socket(fileno=admin_fd)
     sock.set_inheritable(False)
     Admin(service.loop, sock, service, lambda: service.leave(0))
@@ -36,7 +36,7 @@ def keep_locally(admin_fd: int) -> int:
     return service.run()
 
 
-def keep_here(path: str, target: str) -> int:
+def keep_here(path: str, target: str, capabilities: Callable[[], Capabilities]) -> int:
     """Serve the own network namespace over a unix socket, until SIGTERM; return the exit status."""
     from pytest_k8s_netem.agent.namespace import current
 
@@ -45,7 +45,7 @@ def keep_here(path: str, target: str) -> int:
     except OSError as error:
         sys.stderr.write(f"keep: {path}: {error}\n")
         return 1
-    service = Service(lingers=True)
+    service = Service(capabilities, lingers=True)
     try:
         service.add(target, current())
         service.loop.watch(listener.fileno(), lambda _events: service.accept(listener))
@@ -74,11 +74,14 @@ def _listen(path: str) -> socket.socket:
 
 
 class Service:
-    """A keeper on a loop, with signals."""
+    """A keeper on a loop, with signals.
 
-    def __init__(self, lingers: bool) -> None:
+    :param capabilities: called once, at the first hello.
+    """
+
+    def __init__(self, capabilities: Callable[[], Capabilities], lingers: bool) -> None:
         self.loop = Loop()
-        self.keeper = Keeper(self.loop, _capabilities, lingers)
+        self.keeper = Keeper(self.loop, capabilities, lingers)
         self._leaving = False
         self._woken, wake = socket.socketpair()
         for end in (self._woken, wake):
@@ -156,9 +159,3 @@ class Service:
     def _signalled(self, _events: int) -> None:
         if {signal.SIGTERM, signal.SIGHUP, signal.SIGINT} & set(self._woken.recv(64)):
             self.leave(PATIENCE)
-
-
-def _capabilities() -> Capabilities:
-    from pytest_k8s_netem.agent.capabilities import probe
-
-    return probe()

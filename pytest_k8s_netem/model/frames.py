@@ -34,8 +34,9 @@ profile; its duration is over, the rest of the plan stays), ``overloaded`` (targ
 index; first segment = 0), ``target`` (target, interfaces; [] = gone), ``deposed`` (identity, epoch of the new owner).
 
 Locally the node host tells the keeper of targets over an admin socket (SOCK_STREAM), with a descriptor beside the
-frame (SCM_RIGHTS): ``target`` (target; network namespace), ``forget`` (target), ``session`` (a connected stream socket
-that speaks frames). Each is answered as above, ``target`` with its interfaces, ``forget`` once all of it is gone.
+frame (SCM_RIGHTS; ``fds`` may say how many): ``target`` (target; network namespace), ``forget`` (target), ``session``
+(a connected stream socket that speaks frames). Each is answered as above, ``target`` with its interfaces, ``forget``
+once all of it is gone. The end of this socket ends the agent.
 """
 
 from __future__ import annotations

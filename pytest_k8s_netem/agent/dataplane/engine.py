@@ -1,9 +1,9 @@
 """What an engine is to a target: a maker of sinks for one side (interface and direction) of a plan.
 
-The target sees to the real interface: it has a clsact before a sink is built, and while there are filters on its ingress
-hook, :func:`filters.let_marked_pass` is in force there. A sink touches nothing but its own devices and its worker.
-Calls come from the agent's one thread, so none may wait for long; a worker that does not answer in time counts as dead:
-it is killed, so that :meth:`Sink.watch` tells and no late answer is taken for another's.
+The target sees to the real interface: it has a clsact before a sink is built, and while there are filters on its
+ingress hook, :func:`filters.let_marked_pass` is in force there. A sink touches nothing but its own devices and its
+worker. Calls come from the agent's one thread, so none may wait for long; a worker that does not answer in time counts
+as dead: it is killed, so that :meth:`Sink.watch` tells and no late answer is taken for another's.
 """
 
 from __future__ import annotations
