@@ -117,12 +117,12 @@ class Fabric:
                 netlink.route("add", dst="default", gateway=gateway, oif=eth0, family=_family(gateway))
         self.pods[name] = Pod(fd, node, index)
 
-    def remove_pod(self, name: str) -> None:
-        """Let go of a pod; its namespace ends with the last process or socket in it, its link ends now."""
-        pod = self.pods.pop(name)
-        with contextlib.suppress(Exception):  # the pod may have deleted its end, and with it ours
-            pod.node.netlink.link("del", index=pod.index)
-        os.close(pod.fd)
+    def forget_pod(self, name: str) -> Pod:
+        """Let go of a pod; its namespace ends with the last process or socket in it.
+
+        Its link ends by :func:`delete_link`; the descriptor is the caller's to close.
+        """
+        return self.pods.pop(name)
 
     def socket(self, name: str, family: int, kind: int, protocol: int) -> socket.socket:
         """A socket that lives in a namespace of ours, for somebody who does not."""
@@ -160,6 +160,20 @@ class Fabric:
 
     def _usable(self, addresses: Sequence[str]) -> list[str]:
         return [address for address in addresses if self.ipv6 or ":" not in address]
+
+
+def delete_link(pod: Pod) -> int:
+    """Cut a pod off, also if a socket still holds its namespace; takes some 40 ms, so it is a child's work.
+
+    :returns: 0, as exit status.
+    """
+    from pyroute2.iproute.linux import IPRoute
+
+    syscalls.setns(pod.node.fd, syscalls.CLONE_NEWNET)
+    netlink = IPRoute()  # type: ignore[no-untyped-call]
+    with contextlib.suppress(Exception):  # the pod may have deleted its end, and with it ours
+        netlink.link("del", index=pod.index)
+    return 0
 
 
 def _route_between(near: Node, index: int, far: Node) -> None:

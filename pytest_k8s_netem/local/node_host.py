@@ -27,11 +27,12 @@ from pathlib import Path
 from pytest_k8s_netem.local import forward, isolation, prober, sandbox, syscalls
 from pytest_k8s_netem.local.agentline import AgentLine
 from pytest_k8s_netem.local.fdstream import FdStream
-from pytest_k8s_netem.local.links import Fabric
+from pytest_k8s_netem.local.links import Fabric, delete_link
 from pytest_k8s_netem.local.processes import Processes, Start, StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Frame = dict[str, Any]
@@ -63,6 +64,7 @@ class NodeHost:
         self._control, self._fabric, self._processes = control, fabric, processes
         self._files: dict[str, sandbox.Files] = {}
         self._relays: dict[str, list[int]] = {}
+        self._own: dict[int, Callable[[], None]] = {}  # children of ours, by negative names
         self._agent = AgentLine(processes)
         self._cwd = os.getcwd()
         _FILES.mkdir()
@@ -88,12 +90,18 @@ class NodeHost:
         if woken.fileno() in ready:
             woken.recv(4096)
             for process, status in self._processes.reap():
-                self._control.send({"event": "exit", "process": process, "status": status})
+                self._ended(process, status)
         if self._agent.stream and self._agent.stream.fileno() in ready:
             self._agent.listen()
         if self._control.fileno() in ready:
             for frame, fds in self._control.receive():
                 self._answer(Request(frame, fds))
+
+    def _ended(self, process: int, status: int) -> None:
+        if done := self._own.pop(process, None):
+            done()
+        else:
+            self._control.send({"event": "exit", "process": process, "status": status})
 
     def _answer(self, ask: Request) -> None:
         try:
@@ -142,7 +150,15 @@ class NodeHost:
             os.unlink(path)
         os.rmdir(os.path.dirname(files.hosts))
         self._agent.forget(name)
-        self._fabric.remove_pod(name)
+        pod = self._fabric.forget_pod(name)
+
+        def done() -> None:
+            os.close(pod.fd)
+            self._reply(ask)
+
+        ask.later = True
+        self._own[-ask["id"]] = done
+        self._processes.run(-ask["id"], [pod.node.fd], lambda: delete_link(pod))
 
     def _op_spawn(self, ask: Request) -> None:
         pod = ask["pod"]
