@@ -43,3 +43,6 @@ class Channels(Protocol):
 
     def target(self, pod: dict[str, Any]) -> str:
         """The pod's target name on its channel."""
+
+    async def guest(self, pod: dict[str, Any]) -> Channel | None:
+        """A new channel beside the controller's own, whose probes leave counters alone; None = there is none."""

@@ -1,0 +1,95 @@
+"""What the controller can say for a profile: what each pod holds now, and where it did not hold. Times: unix, s."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from pytest_k8s_netem.run.events import GapClosed, GapOpened
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_k8s_netem.judge.verdict import Verdict
+    from pytest_k8s_netem.model.observed import Observed
+    from pytest_k8s_netem.model.plan import Plan
+    from pytest_k8s_netem.run.events import Event
+
+LATE = 1.0
+"""Seconds that a pod which joins later may run unimpaired before that is a gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which a pod was not impaired although the profile said so; ``end`` None = it is not yet over."""
+
+    pod: str
+    start: float
+    end: float | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodEvidence:
+    """One pod under a profile.
+
+    :ivar observed: read back just now. :ivar verdicts: by profile, for all profiles of the pod's plan.
+    :ivar earlier: plans that this one replaced since the profile's own last change, with their last counters.
+    """
+
+    plan: Plan
+    observed: Observed
+    verdicts: dict[str, Verdict]
+    earlier: tuple[tuple[Plan, Observed], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of one profile.
+
+    :ivar pods: those that hold it now. :ivar gaps: since it was applied first. :ivar spared: what it leaves alone.
+    :ivar excluded: by pod, why the profile cannot touch it. :ivar notes: what may surprise.
+    """
+
+    pods: dict[str, PodEvidence] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
+    spared: tuple[str, ...] = ()
+    excluded: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class GapBook:
+    """The gaps of all profiles, by profile name."""
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        self._gaps: dict[str, list[Gap]] = {}
+
+    def of(self, profile: str) -> tuple[Gap, ...]:
+        """A profile's gaps, in order of their beginning."""
+        return tuple(sorted(self._gaps.get(profile, ()), key=lambda gap: gap.start))
+
+    def open(self, profile: str, pod: str, cause: str, since: float) -> None:
+        """The pod is not impaired since then; one gap a pod and profile is open at a time."""
+        gaps = self._gaps.setdefault(profile, [])
+        if not any(gap.pod == pod and gap.end is None for gap in gaps):
+            gaps.append(Gap(pod, since, None, cause))
+            self._emit(GapOpened(pod, profile, cause, at=since))
+
+    def close(self, profile: str, pod: str, at: float) -> None:
+        """The pod is impaired again, or it ended."""
+        gaps = self._gaps.get(profile, [])
+        for number, gap in enumerate(gaps):
+            if gap.pod == pod and gap.end is None:
+                gaps[number] = replace(gap, end=at)
+                self._emit(GapClosed(pod, profile, gap.cause, at - gap.start, at=at))
+
+    def late(self, profile: str, pod: str, since: float, at: float) -> None:
+        """A pod that joined later ran unimpaired from ``since`` to ``at``; at most :data:`LATE` is no gap."""
+        if at - since > LATE:
+            self.open(profile, pod, "it ran before it was impaired", since)
+            self.close(profile, pod, at)
+
+    def forget(self, profile: str) -> None:
+        """The profile is gone."""
+        self._gaps.pop(profile, None)

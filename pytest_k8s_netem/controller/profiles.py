@@ -1,0 +1,182 @@
+"""The profiles as declared, and how far the controller has come with each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
+from pytest_k8s_netem.errors import ApiError, ConfigError
+from pytest_k8s_netem.profile.parse import parse
+from pytest_k8s_netem.resolve.select import choose
+from pytest_k8s_netem.run.identity import PREFIX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.controller.runtime import Runtime
+    from pytest_k8s_netem.profile.trafficprofile import TrafficProfile
+    from pytest_k8s_netem.resolve.world import World
+
+FINALIZER = f"{PREFIX}heal"
+
+
+@dataclass(slots=True)
+class ProfileState:
+    """One TrafficProfile object.
+
+    :ivar declared: what its present generation says; None = nothing that can be meant, see ``refusal``.
+    :ivar good: the last that was applied. :ivar refusal: (condition, reason, message) against ``declared``, or None.
+    :ivar removed: the object is gone. :ivar ended: its duration is over.
+    :ivar published: generation and profile that the last round works with. :ivar handled: generation that one has ended
+        for; a status speaks of no other.
+    :ivar started: unix time at which it was first in force; None = not yet. :ivar skew: s between pods, last change.
+    """
+
+    name: str
+    uid: str
+    obj: Object = field(repr=False)
+    generation: int = 0
+    declared: TrafficProfile | None = None
+    good: TrafficProfile | None = None
+    refusal: tuple[str, str, str] | None = None
+    deleting: bool = False
+    removed: bool = False
+    ended: bool = False
+    seen: float = field(default_factory=time.time)
+    started: float | None = None
+    skew: float = 0.0
+    published: tuple[int, TrafficProfile | None] = (0, None)
+    handled: int = 0
+
+    @property
+    def effective(self) -> TrafficProfile | None:
+        """What shall be in force now: what is declared, else what was applied before; None = nothing."""
+        if self.deleting or self.removed or self.ended:
+            return None
+        return self.declared if self.declared is not None and self.refusal is None else self.good
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is declared is to be applied and has not been yet: all of its pods together, or none."""
+        return self.effective is not None and self.effective is not self.good
+
+    def read(self, obj: Object) -> None:
+        """Take a generation in."""
+        self.obj, self.generation = obj, int(obj["metadata"].get("generation", 0))
+        self.seen, self.refusal, self.declared = time.time(), None, None
+        try:
+            declared = parse({**obj, "metadata": {**obj["metadata"], "generation": 0}})  # equal if nothing is changed
+        except ConfigError as error:
+            self.refusal = ("Accepted", "Invalid", str(error))
+            return
+        if declared.script is not None:
+            why = "a profile of type Script runs on the embedded cluster only, with --netem-allow-script"
+            self.refusal = ("Accepted", "ScriptNotSupported", why)
+            return
+        self.declared = self.good if declared == self.good else declared
+
+
+class ProfileBook:
+    """All profiles, kept by an informer; what changes nothing but status or finalizers wakes nobody."""
+
+    def __init__(self, runtime: Runtime, world: World, wake: Callable[[str], None]) -> None:
+        self.states: dict[str, ProfileState] = {}
+        self._api: Api = runtime.api
+        self._world = world
+        self._wake = wake
+        runtime.informer(TRAFFICPROFILES).subscribe(self._changed)
+
+    def publish(self) -> None:
+        """Put what shall be in force into the world, and the pods that are chosen once."""
+        self._world.profiles.clear()
+        for state in self.states.values():
+            profile = state.effective
+            state.published = (state.generation, profile)
+            if profile is None:
+                self._world.chosen.pop(state.uid, None)
+                continue
+            self._world.profiles[state.name] = profile
+            if profile.follow == "start" and (state.fresh or state.uid not in self._world.chosen):
+                self._choose(state, profile)
+
+    async def hold(self) -> None:
+        """Add our finalizer to profiles that are about to be applied."""
+        for state in list(self.states.values()):
+            finalizers = state.obj["metadata"].get("finalizers") or []
+            if state.effective is not None and FINALIZER not in finalizers:
+                await self._write_finalizers(state, [*finalizers, FINALIZER])
+
+    async def let_go(self, state: ProfileState) -> None:
+        """The profile is healed everywhere: its object may go."""
+        finalizers = state.obj["metadata"].get("finalizers") or []
+        if not state.removed and FINALIZER in finalizers:
+            await self._write_finalizers(state, [name for name in finalizers if name != FINALIZER])
+        if self.states.get(state.name) is state:
+            del self.states[state.name]
+
+    def _choose(self, state: ProfileState, profile: TrafficProfile) -> None:
+        old = state.good
+        if old is None or (old.pods, old.count, old.seed, old.follow) != (
+            profile.pods,
+            profile.count,
+            profile.seed,
+            profile.follow,
+        ):
+            self._world.chosen[state.uid] = choose(profile, self._world)
+
+    async def _write_finalizers(self, state: ProfileState, finalizers: list[str]) -> None:
+        version = state.obj["metadata"]["resourceVersion"]
+        patch = {"metadata": {"finalizers": finalizers, "resourceVersion": version}}
+        for _ in range(5):
+            try:
+                state.obj = await self._api.patch(TRAFFICPROFILES, state.name, patch)
+                return
+            except ApiError as error:
+                if error.status == 404:
+                    state.removed = True
+                    return
+                if error.status not in (409, 422):
+                    raise
+            if not await self._again(state, patch):
+                return
+
+    async def _again(self, state: ProfileState, patch: Object) -> bool:
+        """After a conflict: whether the same change still has to be made, on the object as it is now."""
+        try:
+            now = await self._api.get(TRAFFICPROFILES, state.name)
+        except ApiError:
+            return False
+        wanted = FINALIZER in patch["metadata"]["finalizers"]
+        finalizers = [name for name in now["metadata"].get("finalizers") or () if name != FINALIZER]
+        if now["metadata"]["uid"] != state.uid or (wanted and "deletionTimestamp" in now["metadata"]):
+            return False
+        patch["metadata"] = {
+            "finalizers": [*finalizers, FINALIZER] if wanted else finalizers,
+            "resourceVersion": now["metadata"]["resourceVersion"],
+        }
+        return True
+
+    def _changed(self, name: str, _old: Object | None, new: Object | None) -> None:
+        state = self.states.get(name)
+        if new is None:
+            if state is not None and not state.removed:
+                state.removed = True
+                self._wake(name)
+            return
+        meta = new["metadata"]
+        if state is None or state.uid != meta.get("uid"):
+            if "deletionTimestamp" in meta and FINALIZER not in (meta.get("finalizers") or ()):
+                return  # let go already, or never ours
+            state = self.states[name] = ProfileState(name, str(meta.get("uid", "")), new)
+        before = (state.generation, state.deleting)
+        if "deletionTimestamp" in meta:
+            state.deleting, state.obj = True, new
+            state.generation = int(meta.get("generation", 0))
+        elif state.generation != int(meta.get("generation", 0)):
+            state.read(new)
+        else:
+            state.obj = new
+        if before != (state.generation, state.deleting):
+            self._wake(name)

@@ -1,0 +1,324 @@
+"""One round: from the world as it is now to plans in force, all pods of a change together or none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.controller.targets import Target, digest, profiles_of
+from pytest_k8s_netem.controller.world import address, running
+from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.model.plan import Plan
+from pytest_k8s_netem.resolve.affected import affected
+from pytest_k8s_netem.resolve.index import Index
+from pytest_k8s_netem.resolve.resolve import Resolution, resolve
+from pytest_k8s_netem.resolve.select import profiles_by_pod
+from pytest_k8s_netem.resolve.world import World
+from pytest_k8s_netem.run import events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_k8s_netem.controller.evidence import GapBook
+    from pytest_k8s_netem.controller.fleet import Emit, Fleet
+    from pytest_k8s_netem.controller.profiles import ProfileBook
+    from pytest_k8s_netem.controller.world import WorldKeeper
+
+OWN_REASONS = frozenset({"TooManyOverlaps"})
+"""Paths of problems that are reasons of their own; all others are CannotBePlanned."""
+
+Failures = dict[str, ImpairmentError]
+"""By pod, why it cannot hold its plan."""
+
+
+class Rounds:
+    """Brings plans into force; one round at a time.
+
+    :ivar index: the world that the last round worked from. :ivar resolutions: by pod, the last.
+    :ivar gated: uids of pods whose containers wait for their plan.
+    """
+
+    def __init__(
+        self,
+        keeper: WorldKeeper,
+        book: ProfileBook,
+        fleet: Fleet,
+        *,
+        gaps: GapBook,
+        emit: Emit,
+        ttl: float | None,
+        healed: Callable[[], None],
+    ) -> None:
+        self.index = Index(World())
+        self.resolutions: dict[str, Resolution] = {}
+        self.gated: set[str] = set()
+        self._keeper, self._book, self._fleet, self._gaps, self._emit = keeper, book, fleet, gaps, emit
+        self._ttl = ttl
+        self._healed = healed
+        self._dirty: set[str] = set()
+
+    def mark(self, pods: Iterable[str]) -> None:
+        """These pods are to be looked at in the next round, whatever the world says."""
+        self._dirty.update(pods)
+
+    async def run(self) -> bool:
+        """One round; whether everything that could be applied was."""
+        while True:
+            self._book.publish()
+            await self._book.hold()
+            self._book.publish()
+            failures = await self._attach()
+            pods = self._take_dirty() | self._change()
+            self.resolutions.update({pod: resolve(pod, self.index) for pod in sorted(pods)})
+            if self._refuse(self._unplannable(pods)) or self._refuse(self._blamed(failures), "Applied"):
+                self.mark(pods)
+                continue
+            pushed = await self._push(pods)
+            if pushed is None:
+                self.mark(pods)
+                continue
+            failures |= pushed
+            self._settle(pods, failures)
+            return not failures
+
+    # The world
+
+    def _take_dirty(self) -> set[str]:
+        dirty, self._dirty = self._dirty, set()
+        return dirty
+
+    def _change(self) -> set[str]:
+        before, self.index = self.index, Index(self._keeper.world)
+        for key in [key for key in self._fleet.targets if key not in self.index.world.pods]:
+            self._fleet.drop(key)
+        for key in [key for key in self.resolutions if key not in self.index.world.pods]:
+            del self.resolutions[key]
+        return set(affected(before, self.index))
+
+    def expected(self, key: str) -> bool:
+        """Whether a selected pod has to hold its plan: it runs, or waits for just that."""
+        pod = self._keeper.pod(key)
+        return pod is not None and (running(pod) or pod["metadata"].get("uid") in self.gated)
+
+    async def _attach(self) -> Failures:
+        """Attach all pods that a profile selects; failures only of those that are expected."""
+        selected = [key for key in profiles_by_pod(Index(self._keeper.world)) if self._reachable(key)]
+        results = await asyncio.gather(*(self._attach_one(key) for key in selected), return_exceptions=True)
+        failures: Failures = {}
+        for key, result in zip(selected, results, strict=True):
+            if isinstance(result, ImpairmentError):
+                if self.expected(key):
+                    failures[key] = result
+            elif isinstance(result, BaseException):
+                raise result
+            elif result:
+                self.mark([key])
+        return failures
+
+    async def _attach_one(self, key: str) -> bool:
+        pod = self._keeper.pod(key)
+        try:
+            return pod is not None and await self._fleet.attach(key, pod)
+        except ImpairmentError:
+            if (target := self._fleet.targets.get(key)) is not None:
+                self._fleet.give_up(target, "session")
+            raise
+
+    def _reachable(self, key: str) -> bool:
+        pod = self._keeper.pod(key)
+        return pod is not None and bool(address(pod))
+
+    # Refusals
+
+    def _unplannable(self, pods: Iterable[str]) -> dict[str, str]:
+        """By profile, why no plan can be made of it."""
+        found: dict[str, str] = {}
+        for pod in sorted(pods):
+            for profile, problems in self.resolutions[pod].problems.items():
+                found.setdefault(profile, f"pod/{pod}: " + "; ".join(map(str, problems)))
+        return found
+
+    def _blamed(self, failures: Failures) -> dict[str, str]:
+        """By fresh profile, which failure it has to answer for; a lost channel is nobody's."""
+        found: dict[str, str] = {}
+        for pod, error in failures.items():
+            if isinstance(error, ChannelClosed):
+                continue
+            fresh = {profile.name for profile in profiles_by_pod(self.index).get(pod, ()) if self._fresh(profile.name)}
+            named = {name for name in fresh if any(_names(problem.path, name) for problem in error.problems)}
+            for name in named or fresh:
+                found.setdefault(name, f"pod/{pod}: {error}")
+        return found
+
+    def _fresh(self, name: str) -> bool:
+        state = self._book.states.get(name)
+        return state is not None and state.fresh
+
+    def _refuse(self, why: Mapping[str, str], condition: str = "Accepted") -> bool:
+        """Take back what is declared of these profiles; whether that changes anything."""
+        states = [(self._book.states[name], text) for name, text in why.items() if self._fresh(name)]
+        for state, text in states:
+            if state.generation != state.published[0]:
+                continue  # changed meanwhile: the next attempt is for what it says now
+            reason = "Refused" if condition == "Applied" else "CannotBePlanned"
+            reason = next((word for word in OWN_REASONS if word in text), reason)
+            state.refusal = (condition, reason, text)
+        return bool(states)
+
+    # Plans into force
+
+    async def _push(self, pods: Iterable[str]) -> Failures | None:
+        """Prepare all, commit together; None: a profile was refused and the round begins again."""
+        wanted = [(target, self._wanted(target)) for pod in sorted(pods) if (target := self._fleet.targets.get(pod))]
+        heals = [target for target, plan in wanted if plan.empty and not target.plan.empty and _free(target)]
+        pushes = [(t, plan) for t, plan in wanted if not plan.empty and _differs(t, plan)]
+        failures = await _each((target, target.prepare(plan)) for target, plan in pushes)
+        if self._refuse(self._blamed(failures), "Applied"):
+            await self._abort(pushes)
+            return None
+        ready = [(target, plan) for target, plan in pushes if target.key not in failures]
+        for target in heals:
+            target.healing = asyncio.get_running_loop().create_task(self._heal(target), name=f"heal {target.key}")
+        failed = await self._commit(ready)
+        if self._refuse(self._blamed(failed), "Applied"):
+            return None
+        for target, _ in ready:
+            target.prove()
+        return failures | failed
+
+    async def _commit(self, ready: list[tuple[Target, Plan]]) -> Failures:
+        before = {target.key: target.profiles for target, _ in ready}
+        times: list[float] = []
+
+        async def commit(target: Target, plan: Plan) -> None:
+            times.append(await target.commit(plan))
+
+        failures = await _each((target, commit(target, plan)) for target, plan in ready)
+        done = [(target, plan) for target, plan in ready if target.key not in failures]
+        if done:
+            self._committed(done, before, max(times) - min(times))
+        return failures
+
+    def _committed(self, done: list[tuple[Target, Plan]], before: Mapping[str, frozenset[str]], skew: float) -> None:
+        now = time.time()
+        profiles = sorted({profile for _, plan in done for profile in profiles_of(plan)})
+        for state in (self._book.states[name] for name in profiles if name in self._book.states):
+            state.skew = skew
+            state.started = state.started or now
+        for target, plan in done:
+            for name in profiles_of(plan):
+                self._joined(name, target, name in before[target.key], now)
+        self._emit(events.Committed(tuple(target.key for target, _ in done), tuple(profiles), skew))
+
+    def _joined(self, name: str, target: Target, held: bool, now: float) -> None:
+        state = self._book.states.get(name)
+        if state is not None and not state.fresh and not held and state.started is not None:
+            since = max(state.started, self._keeper.running_since.get(target.key, now))
+            if not any(gap.pod == target.key for gap in self._gaps.of(name)):
+                self._gaps.late(name, target.key, since, now)
+        self._gaps.close(name, target.key, now)
+
+    async def _abort(self, pushes: Iterable[tuple[Target, Plan]]) -> None:
+        targets = [target for target, _ in pushes]
+        await asyncio.gather(*(target.abort() for target in targets))
+        for target in targets:
+            target.prove()
+
+    async def _heal(self, target: Target) -> None:
+        try:
+            await target.heal()
+        except ChannelClosed:
+            await asyncio.sleep(0 if self._ttl is None else self._ttl + 5)  # the contract's bound on a lease's end
+            target.released()
+        except ImpairmentError as error:
+            target.trouble = str(error)
+            self._emit(events.Trouble(target.key, target.trouble))
+            if target.session is None or target.name not in target.session.facts:
+                target.released()  # the pod's network is gone
+            else:
+                self.mark([target.key])
+        finally:
+            target.healing = None
+            self._healed()
+
+    def _wanted(self, target: Target) -> Plan:
+        plan = self.resolutions[target.key].plan
+        now = time.time()
+        left = [(name, seconds - self._since(name, now)) for name, seconds in plan.durations]
+        return replace(plan, ttl=self._ttl, durations=tuple((name, max(seconds, 0.001)) for name, seconds in left))
+
+    def _since(self, name: str, now: float) -> float:
+        state = self._book.states.get(name)
+        return now - state.started if state is not None and state.started is not None else 0.0
+
+    # Afterwards
+
+    def _settle(self, pods: set[str], failures: Failures) -> None:
+        """Note what holds and what does not."""
+        for pod, error in failures.items():
+            self._fleet.troubles[pod] = str(error)
+            self._fail(pod, str(error))
+        for pod in pods - failures.keys():
+            if pod in self._fleet.targets:
+                self._fleet.troubles.pop(pod, None)
+        self.mark(failures)
+        for state in self._book.states.values():
+            state.handled, profile = state.published
+            if profile is not None and not failures.keys() & self.of(state.name) and self.holding(state.name):
+                state.good = profile
+
+    def _fail(self, pod: str, why: str) -> None:
+        for profile in profiles_by_pod(self.index).get(pod, ()):
+            state = self._book.states.get(profile.name)
+            if state is not None and state.started is not None:
+                since = max(state.started, self._keeper.running_since.get(pod, time.time()))
+                target = self._fleet.targets.get(pod)
+                if target is None or profile.name not in target.profiles:
+                    self._gaps.open(profile.name, pod, why, since)
+
+    def of(self, name: str) -> frozenset[str]:
+        """Pods that a profile selects now."""
+        return frozenset(
+            pod for pod, several in profiles_by_pod(self.index).items() if any(one.name == name for one in several)
+        )
+
+    def holding(self, name: str) -> frozenset[str]:
+        """Pods of a profile that hold just the plan that they should."""
+        return frozenset(pod for pod in self.of(name) if self.holds(pod))
+
+    def holds(self, pod: str) -> bool:
+        """Whether a pod holds just the plan that it should."""
+        target, resolution = self._fleet.targets.get(pod), self.resolutions.get(pod)
+        return target is not None and resolution is not None and not _differs(target, resolution.plan)
+
+
+def _differs(target: Target, plan: Plan) -> bool:
+    if plan.empty or target.plan.empty:
+        return plan.empty != target.plan.empty
+    return digest(plan, target.name) != digest(target.plan, target.name)
+
+
+def _free(target: Target) -> bool:
+    return target.healing is None
+
+
+def _names(path: str, profile: str) -> bool:
+    """Whether a problem's path is about this profile."""
+    return path == profile or path.startswith((f"{profile}.", f"{profile}/", f"{profile}:"))
+
+
+async def _each(work: Iterable[tuple[Target, object]]) -> Failures:
+    """Do it for all targets beside each other; failures by pod."""
+    pairs = list(work)
+    results = await asyncio.gather(*(one for _, one in pairs), return_exceptions=True)  # type: ignore[call-overload]
+    failures: Failures = {}
+    for (target, _), result in zip(pairs, results, strict=True):
+        if isinstance(result, ImpairmentError):
+            failures[target.key] = result
+        elif isinstance(result, BaseException):
+            raise result
+    return failures

@@ -1,0 +1,130 @@
+"""The one writer of TrafficProfile status: merge patches, coalesced, at most five a second a profile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
+from pytest_k8s_netem.errors import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_k8s_netem.api.protocol import Api
+
+RATE = 5.0
+"""Writes a second and profile in the long run; as many may come at once."""
+MOST_PODS = 100
+"""Pods that a status lists."""
+
+Render = Callable[[str], Object | None]
+"""The status that a profile should have now; None = it is not ours to write (any more)."""
+
+_log = logging.getLogger(__name__)
+
+
+def condition(kind: str, status: bool | None, generation: int, reason: str, message: str = "") -> Object:
+    """A condition as Kubernetes writes it, without its time; None = Unknown."""
+    text = {True: "True", False: "False", None: "Unknown"}[status]
+    return {
+        "type": kind,
+        "status": text,
+        "observedGeneration": generation,
+        "reason": reason,
+        "message": message[:1024],
+    }
+
+
+class _Written:
+    """What one profile's status was last, and how many writes it may have at once."""
+
+    def __init__(self, now: float) -> None:
+        self.status: Object = {}
+        self.tokens = RATE
+        self.refilled = now
+        self.times: dict[str, tuple[str, str]] = {}
+
+    def wait(self, now: float) -> float:
+        """Take a token; else the seconds until there is one."""
+        self.tokens = min(RATE, self.tokens + (now - self.refilled) * RATE)
+        self.refilled = now
+        if self.tokens < 1:
+            return (1 - self.tokens) / RATE
+        self.tokens -= 1
+        return 0.0
+
+
+class StatusWriter:
+    """Asks for a profile's status when it is written, so that only the newest is."""
+
+    def __init__(self, api: Api, render: Render) -> None:
+        self._api = api
+        self._render = render
+        self._written: dict[str, _Written] = {}
+        self._touched: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+
+    def touch(self, name: str) -> None:
+        """The profile's status may have changed."""
+        if name in self._touched:
+            self._again.add(name)
+            return
+        task = asyncio.get_running_loop().create_task(self._write(name), name=f"status of {name}")
+        self._touched[name] = task
+        task.add_done_callback(lambda done: self._done(name, done))
+
+    def forget(self, name: str) -> None:
+        """The profile is gone."""
+        self._written.pop(name, None)
+
+    async def stop(self) -> None:
+        """Write no more."""
+        for task in list(self._touched.values()):
+            task.cancel()
+        await asyncio.gather(*self._touched.values(), return_exceptions=True)
+
+    async def _write(self, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._again.discard(name)
+            status = self._render(name)
+            if status is None:
+                return
+            written = self._written.setdefault(name, _Written(loop.time()))
+            if status == written.status:
+                return
+            if seconds := written.wait(loop.time()):
+                await asyncio.sleep(seconds)
+                continue
+            await self._patch(name, status, written)
+            if name not in self._again:
+                return
+
+    async def _patch(self, name: str, status: Object, written: _Written) -> None:
+        timed = {**status, "conditions": [_timed(one, written.times) for one in status["conditions"]]}
+        for gone in written.status.keys() - status.keys():
+            timed[gone] = None
+        try:
+            await self._api.patch(TRAFFICPROFILES, name, {"status": timed}, subresource="status")
+        except ApiError as error:
+            if error.status != 404:
+                _log.warning("status of TrafficProfile %s: %s", name, error)
+                self._again.add(name)
+            return
+        written.status = status
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        self._touched.pop(name, None)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("status of TrafficProfile %s: %s", name, error, exc_info=error)
+
+
+def _timed(one: Mapping[str, object], times: dict[str, tuple[str, str]]) -> Object:
+    kind, status = str(one["type"]), str(one["status"])
+    if times.get(kind, ("", ""))[0] != status:
+        times[kind] = (status, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return {**one, "lastTransitionTime": times[kind][1]}

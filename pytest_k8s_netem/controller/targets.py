@@ -1,0 +1,211 @@
+"""One pod's end of the road: the plan it holds, its channel, and the steps from plan to proof."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.judge import verdict
+from pytest_k8s_netem.model.plan import Plan
+from pytest_k8s_netem.model.wire import CHECK, OBSERVED, WireError, many, plan_codec
+from pytest_k8s_netem.run.retry import backoff
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pytest_k8s_netem.controller.session import AgentSession
+    from pytest_k8s_netem.judge.verdict import Verdict
+    from pytest_k8s_netem.model.observed import CheckObserved, Observed
+    from pytest_k8s_netem.model.peers import PeerSet
+    from pytest_k8s_netem.model.plan import Check
+
+DRAIN_WITHIN = 10.0
+"""Seconds for an answer to ``heal``, which waits for queues to drain (1 s at most)."""
+TRIES = 3
+"""Probes in a row that may fail before a profile is said not to be verified; after that it is tried more slowly."""
+
+
+class Target:
+    """A pod as its agent's target.
+
+    :ivar key: ``namespace/name`` of the pod. :ivar name: what its agent calls it. :ivar uid: of the pod.
+    :ivar plan: in force, as far as the controller knows. :ivar verdicts: by profile, of that plan.
+    :ivar observed: last read back. :ivar tried: probes of this plan that did not verify it.
+    :ivar lost_at: when the session was lost (unix time), None while it is there.
+    :ivar earlier: what was counted under plans that were replaced for other profiles' sake.
+    :ivar trouble: why it does not hold what it should, "" = it does.
+    """
+
+    def __init__(self, key: str, name: str, uid: str, changed: Callable[[Target], None]) -> None:
+        self.key = key
+        self.name = name
+        self.uid = uid
+        self.session: AgentSession | None = None
+        self.plan = Plan(key)
+        self.observed: Observed | None = None
+        self.verdicts: dict[str, Verdict] = {}
+        self.tried = 0
+        self.lost_at: float | None = None
+        self.earlier: list[tuple[Plan, Observed]] = []
+        self.trouble = ""
+        self.healing: asyncio.Task[None] | None = None
+        self._changed = changed
+        self._proving: asyncio.Task[None] | None = None
+
+    @property
+    def profiles(self) -> frozenset[str]:
+        """Profiles of the plan in force."""
+        return profiles_of(self.plan)
+
+    async def prepare(self, plan: Plan) -> None:
+        """Have the plan built; nothing changes yet. Waits for a healing under way.
+
+        :raises ImpairmentError: if this kernel cannot.
+        """
+        if self.healing is not None:
+            await asyncio.wait([self.healing])
+        self._stop_proving()
+        sets: dict[str, PeerSet] = {}
+        encoded = plan_codec(sets).encode(replace(plan, target=self.name))
+        if not self.plan.empty:
+            await self._count_earlier()
+        await self._session.tell_peers(sets)
+        await self._session.request("prepare", target=self.name, plan=encoded)
+
+    async def commit(self, plan: Plan) -> float:
+        """Bring what was prepared into force; the monotonic time at which the agent said so.
+
+        :raises ImpairmentError: if the kernel refuses; what was in force stays in force.
+        """
+        answer = await self._session.request("commit", target=self.name, digest=digest(plan, self.name))
+        done = time.monotonic()
+        self._holds(plan, self._read(answer))
+        return done
+
+    async def abort(self) -> None:
+        """Take back what was prepared; never fails, since the end of the session does the same."""
+        with suppress(ImpairmentError):
+            await self._session.request("abort", target=self.name)
+
+    async def heal(self) -> None:
+        """Filters off, queues drained, devices gone.
+
+        :raises ImpairmentError: if something is left.
+        """
+        self._stop_proving()
+        observed = self._read(await self._session.request("heal", DRAIN_WITHIN, target=self.name))
+        if left := verdict.healed(observed):
+            raise ImpairmentError(f"pod/{self.key} is not healed", left)
+        self.released()
+
+    def released(self) -> None:
+        """Nothing is in force any more, by whatever cause."""
+        self._stop_proving()
+        self.plan = Plan(self.key)
+        self.observed, self.verdicts, self.tried = None, {}, 0
+
+    def prove(self) -> None:
+        """Begin to probe what is in force, until it is verified or replaced."""
+        self._stop_proving()
+        if self.plan.empty:
+            return
+        if not self.plan.checks and self.observed is not None:
+            self._judged(self.observed)
+            return
+        self._proving = asyncio.get_running_loop().create_task(self._prove(), name=f"proof of {self.key}")
+
+    async def observe(self) -> Observed:
+        """Read back now, and judge.
+
+        :raises ImpairmentError: if the agent cannot.
+        """
+        observed = self._read(await self._session.request("observe", target=self.name))
+        self._judged(observed)
+        return observed
+
+    async def measure(self, session: Any, checks: Sequence[Check]) -> tuple[CheckObserved, ...]:
+        """Run checks of a caller's choice over ``session``, a guest's where the test's counters are to go on."""
+        encoded = many(CHECK).encode(checks)
+        longest = max((check.count * check.interval + check.timeout for check in checks), default=0) / 1e9
+        async with asyncio.timeout(longest + 20):
+            answer = await session.request("probe", target=self.name, checks=encoded)
+        return self._read(answer).checks
+
+    async def still_holds(self) -> bool:
+        """Whether a new session finds the plan as the old one left it."""
+        with suppress(ImpairmentError):
+            observed = self._read(await self._session.request("observe", target=self.name))
+            return not self.plan.empty and observed.plan == digest(self.plan, self.name)
+        return False
+
+    def end(self) -> None:
+        """Stop what goes on."""
+        self._stop_proving()
+
+    @property
+    def _session(self) -> AgentSession:
+        if self.session is None or self.session.lost:
+            raise ChannelClosed(f"no session with the agent of pod/{self.key}")
+        return self.session
+
+    async def _prove(self) -> None:
+        plan = self.plan
+        longest = max(check.count * check.interval + check.timeout for check in plan.checks) / 1e9
+        while True:
+            try:
+                answer = await self._session.request("probe", longest + 10, target=self.name)
+                self._judged(self._read(answer))
+            except ChannelClosed:
+                return
+            except ImpairmentError as error:
+                self.trouble = str(error)
+            if self.verdicts and all(one.verified for one in self.verdicts.values()):
+                self.trouble = ""
+                self._changed(self)
+                return
+            self.tried += 1
+            self._changed(self)
+            await asyncio.sleep(backoff(self.tried, 0.1))
+
+    def _stop_proving(self) -> None:
+        if self._proving is not None and self._proving is not asyncio.current_task():
+            self._proving.cancel()
+        self._proving = None
+
+    def _holds(self, plan: Plan, observed: Observed) -> None:
+        self.plan, self.observed = plan, observed
+        self.verdicts, self.tried, self.trouble, self.lost_at = {}, 0, "", None
+
+    def _judged(self, observed: Observed) -> None:
+        self.observed = observed
+        self.verdicts = verdict.judge(replace(self.plan, target=self.name, _digest=[]), observed)
+        self._changed(self)
+
+    async def _count_earlier(self) -> None:
+        """Counters of a replaced plan are kept: the next proof lets them start anew."""
+        with suppress(ImpairmentError):
+            answer = await self._session.request("observe", target=self.name)
+            self.earlier.append((self.plan, self._read(answer)))
+
+    def _read(self, answer: dict[str, Any]) -> Observed:
+        try:
+            observed: Observed = OBSERVED.decode(answer.get("observed"), "observed")
+        except WireError as error:
+            raise ImpairmentError(f"the agent of pod/{self.key} answers in another language: {error}") from None
+        return observed
+
+
+def digest(plan: Plan, name: str) -> str:
+    """The plan's digest under the name that the agent knows the target by."""
+    return plan.digest if plan.target == name else replace(plan, target=name, _digest=[]).digest
+
+
+def profiles_of(plan: Plan) -> frozenset[str]:
+    """Profiles that have a stage in the plan."""
+    return frozenset(stage.profile for stage in plan.stages)

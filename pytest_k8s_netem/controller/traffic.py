@@ -1,0 +1,260 @@
+"""The traffic controller: TrafficProfiles in an api become plans in kernels, proven, and healed when they go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from pytest_k8s_netem.controller.evidence import Evidence, GapBook, PodEvidence
+from pytest_k8s_netem.controller.fleet import Fleet
+from pytest_k8s_netem.controller.leases import renew
+from pytest_k8s_netem.controller.names import Names
+from pytest_k8s_netem.controller.profiles import ProfileBook
+from pytest_k8s_netem.controller.render import SETTLE, Renderer
+from pytest_k8s_netem.controller.rounds import Rounds
+from pytest_k8s_netem.controller.runtime import Runtime
+from pytest_k8s_netem.controller.status import StatusWriter
+from pytest_k8s_netem.controller.world import WorldKeeper
+from pytest_k8s_netem.errors import ImpairmentError, NotApplied
+from pytest_k8s_netem.judge.verdict import judge
+from pytest_k8s_netem.resolve.pairs import pairs
+from pytest_k8s_netem.resolve.select import excluded, pods_of
+from pytest_k8s_netem.run.retry import backoff
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.controller.channel import Channels
+    from pytest_k8s_netem.controller.fleet import Emit
+    from pytest_k8s_netem.controller.profiles import ProfileState
+    from pytest_k8s_netem.controller.targets import Target
+    from pytest_k8s_netem.model.observed import CheckObserved
+    from pytest_k8s_netem.model.plan import Check
+    from pytest_k8s_netem.resolve.pairs import Pair
+    from pytest_k8s_netem.run.events import Event
+
+GATE_WITHIN = 5.0
+"""Seconds that a new pod waits for its plan; then it starts, and the gap is told."""
+STOP_WITHIN = 5.0
+"""Seconds for healing everything at the end; what is not healed then, the agents heal by themselves."""
+ROUND = "round"
+
+
+class TrafficController:
+    """One controller identity; all its methods belong to one event loop.
+
+    :param channels: where agents are reached. :param identity: who it is, towards agents; ``epoch`` grows with each
+        takeover of the same identity. :param ttl: seconds that plans live without renewal; None = with the session.
+    :param apiserver: addresses that are spared by ``exempt``. :param emit: takes the run's events.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        channels: Channels,
+        *,
+        identity: str,
+        epoch: int = 1,
+        ttl: float | None = None,
+        apiserver: Sequence[str] = (),
+        emit: Emit | None = None,
+    ) -> None:
+        self._emit: Emit = emit or _silent
+        self._ttl = ttl
+        self._controller = runtime.controller("traffic", self._round)
+        self._keeper = WorldKeeper(runtime, self.wake, apiserver)
+        self._book = ProfileBook(runtime, self._keeper.world, self._profile_changed)
+        self._gaps = GapBook(self._emit)
+        self._fleet = Fleet(
+            channels,
+            self._keeper.world,
+            self._gaps,
+            self._emit,
+            identity=identity,
+            epoch=epoch,
+            changed=self._target_changed,
+            dirty=self._mark,
+            ended=self._ended,
+        )
+        self._rounds = Rounds(
+            self._keeper, self._book, self._fleet, gaps=self._gaps, emit=self._emit, ttl=ttl, healed=self.wake
+        )
+        self._renderer = Renderer(self._rounds, self._fleet)
+        self._status = StatusWriter(runtime.api, self._render)
+        self._names = Names(self._keeper.world, self.wake)
+        self._channels = channels
+        self._tickets: list[asyncio.Future[None]] = []
+        self._failures = 0
+        self._renewing: asyncio.Task[None] | None = None
+
+    # What others ask of it
+
+    def wake(self) -> None:
+        """Have a round, soon."""
+        self._controller.queue.add(ROUND)
+
+    async def start(self) -> None:
+        """Begin to renew leases; rounds begin with the runtime."""
+        if self._ttl is not None:
+            renewing = renew(lambda: self._fleet.sessions, self._ttl, self._emit, self._ttl / 3)
+            self._renewing = asyncio.get_running_loop().create_task(renewing, name="leases")
+
+    async def stop(self) -> None:
+        """Heal everything and end all sessions; to be called when the runtime has stopped."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self._names.stop()
+        await self._status.stop()
+        targets = [target for target in self._fleet.targets.values() if not target.plan.empty]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN):
+                await asyncio.gather(*(target.heal() for target in targets), return_exceptions=True)
+        await self._fleet.stop()
+
+    async def gate(self, pod: Object) -> None:
+        """Wait until a new pod's plan, empty perhaps, is in force, and other pods know its address; 5 s at most.
+
+        For kubelets of ours: after the pod's network is there and before its first command.
+        """
+        self._rounds.gated.add(pod["metadata"]["uid"])
+        key = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATE_WITHIN):
+                await self._keeper.seen(pod)
+                while True:
+                    await self._next_round()
+                    if key not in self._selected() or self._rounds.holds(key):
+                        return
+
+    async def evidence(self, profile: str) -> Evidence:
+        """What is known of a profile, its pods read back just now.
+
+        :raises NotApplied: if there is no such profile.
+        """
+        if profile not in self._book.states:
+            raise NotApplied(f"there is no TrafficProfile {profile}")
+        targets = [target for target in self._fleet.targets.values() if profile in target.profiles]
+        found = await asyncio.gather(*(self._pod_evidence(target) for target in targets))
+        return Evidence(
+            {target.key: one for target, one in zip(targets, found, strict=True) if one is not None},
+            self._gaps.of(profile),
+            tuple(self._renderer.spared(profile)),
+            self._excluded(profile),
+            tuple(self._renderer.notes(profile)),
+        )
+
+    async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
+        """Run checks in pods, beside each other: by pod, results in the checks' order.
+
+        :raises ImpairmentError: if a pod has no agent, or it cannot probe.
+        """
+        results = await asyncio.gather(*(self._measure(pod, several) for pod, several in checks.items()))
+        return dict(zip(checks, results, strict=True))
+
+    def pairs(self, profile: str) -> tuple[Pair, ...]:
+        """Every pair of pods that a profile comes between, with the packet to measure it by."""
+        return pairs(self._rounds.index, profile)
+
+    # Rounds
+
+    async def _round(self, _key: str) -> float | None:
+        tickets, self._tickets = self._tickets, []
+        try:
+            complete = await self._rounds.run()
+            await self._let_go()
+        finally:
+            for ticket in tickets:
+                if not ticket.done():
+                    ticket.set_result(None)
+        self._names.follow(self._keeper.world.profiles.values())
+        for name in self._book.states:
+            self._status.touch(name)
+        self._failures = 0 if complete else self._failures + 1
+        return None if complete else backoff(self._failures, 0.05)
+
+    async def _let_go(self) -> None:
+        """Profiles that are to go, and are in force nowhere, go."""
+        for state in list(self._book.states.values()):
+            if not (state.deleting or state.removed):
+                continue
+            if any(state.name in target.profiles for target in self._fleet.targets.values()):
+                continue
+            await self._book.let_go(state)
+            self._status.forget(state.name)
+            self._gaps.forget(state.name)
+
+    async def _next_round(self) -> None:
+        ticket = asyncio.get_running_loop().create_future()
+        self._tickets.append(ticket)
+        self.wake()
+        await ticket
+
+    def _selected(self) -> frozenset[str]:
+        return frozenset(pod for name in self._keeper.world.profiles for pod in self._rounds.of(name))
+
+    # What wakes it
+
+    def _profile_changed(self, name: str) -> None:
+        self.wake()
+        state = self._book.states.get(name)
+        if state is not None and state.effective is not None:
+            for target in self._fleet.targets.values():
+                target.earlier.clear()  # whoever changes a profile has read its counters
+            asyncio.get_running_loop().call_later(SETTLE + 0.01, self._status.touch, name)
+
+    def _target_changed(self, target: Target) -> None:
+        for name in target.profiles:
+            self._status.touch(name)
+
+    def _mark(self, pods: Iterable[str]) -> None:
+        self._rounds.mark(pods)
+        self.wake()
+
+    def _ended(self, name: str) -> None:
+        state = self._book.states.get(name)
+        if state is not None:
+            state.ended = True
+            self.wake()
+
+    def _render(self, name: str) -> Object | None:
+        state: ProfileState | None = self._book.states.get(name)
+        if state is None or state.removed or state.generation != state.handled:
+            return None  # the round that comes speaks
+        if state.deleting and not self._trouble(name):
+            return None
+        return self._renderer.status(state)
+
+    def _trouble(self, name: str) -> bool:
+        return any(name in target.profiles and target.trouble for target in self._fleet.targets.values())
+
+    # Evidence
+
+    async def _pod_evidence(self, target: Target) -> PodEvidence | None:
+        plan = target.plan
+        with suppress(ImpairmentError):
+            observed = await target.observe()
+            return PodEvidence(plan, observed, judge(plan, observed), tuple(target.earlier))
+        if target.session is None:
+            for name in target.profiles:
+                self._gaps.open(name, target.key, "session", target.lost_at or time.time())
+        return None
+
+    def _excluded(self, name: str) -> dict[str, str]:
+        index = self._rounds.index
+        profile = index.world.profiles.get(name)
+        pods = pods_of(index, profile.pods) if profile is not None else ()
+        return {pod: why for pod in sorted(pods) if (why := excluded(index, pod))}
+
+    async def _measure(self, pod: str, checks: Sequence[Check]) -> tuple[CheckObserved, ...]:
+        target, obj = self._fleet.targets.get(pod), self._keeper.pod(pod)
+        if target is None or obj is None:
+            raise ImpairmentError(f"pod/{pod} has no agent to probe from")
+        async with self._fleet.guest(obj) as session:
+            return await target.measure(session, checks)
+
+
+def _silent(_event: Event) -> None:
+    """Nobody wants the events."""

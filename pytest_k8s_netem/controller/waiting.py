@@ -1,0 +1,114 @@
+"""Waits for what a TrafficProfile's status says, by watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
+from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.api.protocol import Api
+
+CONDITIONS = ("Accepted", "Applied", "Verified")
+USERS_MOVE = frozenset({"NothingSelected", "NothingMatched"})
+"""Reasons of Applied=False that the user's own words have caused."""
+
+
+async def verified(api: Api, name: str, generation: int, deadline: float) -> Object:
+    """Wait until this generation (or a later one) of a profile is verified; the object then.
+
+    :param deadline: seconds.
+    :raises ConfigError: if it cannot be meant. :raises ImpairmentError: if it cannot be applied.
+    :raises ProofError: if it cannot be proven, or not in time.
+    """
+    last: list[Object] = []
+
+    def done(obj: Object | None) -> bool:
+        if obj is None:
+            raise ImpairmentError(f"TrafficProfile {name} was deleted while it was waited for")
+        last[:] = [obj]
+        return _verified(obj, generation)
+
+    try:
+        await _until(api, name, done, deadline)
+    except TimeoutError:
+        raise ProofError(f"TrafficProfile {name} was not verified within {deadline:g} s: {_state(last)}") from None
+    return last[0]
+
+
+async def gone(api: Api, name: str, deadline: float) -> None:
+    """Wait until a profile is healed and its object gone.
+
+    :param deadline: seconds. :raises TeardownError: if it is not in time, saying what is left.
+    """
+    last: list[Object] = []
+
+    def done(obj: Object | None) -> bool:
+        last[:] = [obj] if obj is not None else []
+        return obj is None
+
+    try:
+        await _until(api, name, done, deadline)
+    except TimeoutError:
+        why = f"TrafficProfile {name} was not healed within {deadline:g} s: {_state(last)}; run netem sweep"
+        raise TeardownError(why) from None
+
+
+async def _until(api: Api, name: str, done: Callable[[Object | None], bool], deadline: float) -> None:
+    async with asyncio.timeout(deadline):
+        while True:
+            try:
+                if await _followed(api, name, done):
+                    return
+            except ApiError as error:
+                if error.status != 410:
+                    raise
+
+
+async def _followed(api: Api, name: str, done: Callable[[Object | None], bool]) -> bool:
+    listing = await api.list(TRAFFICPROFILES)
+    if done(next((obj for obj in listing.items if obj["metadata"]["name"] == name), None)):
+        return True
+    async with aclosing(api.watch(TRAFFICPROFILES, listing.resource_version)) as changes:
+        async for change in changes:
+            if change.object["metadata"].get("name") == name and done(
+                None if change.type == "DELETED" else change.object
+            ):
+                return True
+    raise ImpairmentError("the store of objects was closed")
+
+
+def _conditions(obj: Object, generation: int) -> dict[str, Object]:
+    found = (obj.get("status") or {}).get("conditions") or ()
+    return {one["type"]: one for one in found if int(one.get("observedGeneration", 0)) >= generation}
+
+
+def _verified(obj: Object, generation: int) -> bool:
+    conditions = _conditions(obj, generation)
+    for kind in CONDITIONS:
+        one = conditions.get(kind)
+        if one is None or one["status"] == "Unknown":
+            return False
+        if one["status"] == "False":
+            raise _error(kind, one)
+    return True
+
+
+def _error(kind: str, one: Object) -> Exception:
+    message = str(one.get("message") or one.get("reason"))
+    if kind == "Verified":
+        return ProofError(message)
+    users = kind == "Accepted" or one.get("reason") in USERS_MOVE
+    return ConfigError(message) if users else ImpairmentError(message)
+
+
+def _state(objects: list[Object]) -> str:
+    for obj in objects:
+        conditions = (obj.get("status") or {}).get("conditions") or ()
+        said = [f"{one['type']}={one['status']} {one['reason']}: {one['message']}" for one in conditions]
+        return "; ".join(said) or "its status says nothing; does a controller run?"
+    return "it is not there"

@@ -1,0 +1,94 @@
+"""Keeps the world that plans are resolved from, as the informers see it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from pytest_k8s_netem.api.protocol import (
+    DEPLOYMENTS,
+    ENDPOINTSLICES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    SERVICES,
+    Object,
+)
+from pytest_k8s_netem.resolve.world import World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_k8s_netem.controller.runtime import Runtime
+
+TABLES = {
+    "pods": PODS,
+    "namespaces": NAMESPACES,
+    "services": SERVICES,
+    "endpointslices": ENDPOINTSLICES,
+    "deployments": DEPLOYMENTS,
+    "replicasets": REPLICASETS,
+    "nodes": NODES,
+}
+
+
+class WorldKeeper:
+    """The world, and who waits for a pod to be seen in it.
+
+    :ivar running_since: by pod, unix time at which it was first seen to run.
+    """
+
+    def __init__(self, runtime: Runtime, wake: Callable[[], None], apiserver: Sequence[str] = ()) -> None:
+        self.world = World(apiserver=tuple(apiserver))
+        self.running_since: dict[str, float] = {}
+        self._wake = wake
+        self._awaited: dict[str, asyncio.Event] = {}
+        for table, kind in TABLES.items():
+            informer = runtime.informer(kind)
+            setattr(self.world, table, informer.objects)  # the same dict: always current, never copied
+            informer.subscribe(self._pod_changed if kind is PODS else self._changed)
+
+    def pod(self, key: str) -> Object | None:
+        """A pod as last seen."""
+        found = self.world.pods.get(key)
+        return dict(found) if found is not None else None
+
+    async def seen(self, pod: Object) -> None:
+        """Wait until the world has this very pod, with an address if it has one here."""
+        meta = pod["metadata"]
+        key = f"{meta['namespace']}/{meta['name']}"
+        while not _is(self.world.pods.get(key), pod):
+            await self._awaited.setdefault(key, asyncio.Event()).wait()
+
+    def _changed(self, _key: str, _old: Object | None, _new: Object | None) -> None:
+        self._wake()
+
+    def _pod_changed(self, key: str, _old: Object | None, new: Object | None) -> None:
+        if new is None:
+            self.running_since.pop(key, None)
+        elif running(new):
+            self.running_since.setdefault(key, time.time())
+        if (event := self._awaited.pop(key, None)) is not None:
+            event.set()
+        self._wake()
+
+
+def running(pod: Object) -> bool:
+    """Whether its containers have been started."""
+    return bool((pod.get("status") or {}).get("phase") == "Running")
+
+
+def address(pod: Object) -> str:
+    """Its address; "" = it has no network yet."""
+    return str((pod.get("status") or {}).get("podIP") or "")
+
+
+def _is(seen: object, pod: Object) -> bool:
+    return (
+        isinstance(seen, dict)
+        and seen["metadata"].get("uid") == pod["metadata"].get("uid")
+        and (bool(address(seen)) or not address(pod))
+    )

@@ -1,0 +1,490 @@
+"""The traffic controller over the memory store and an agent without a kernel: order, all or none, gaps, ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fake_agent import FakeAgent, FakeChannels
+
+from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, TRAFFICPROFILES
+from pytest_k8s_netem.controller import waiting
+from pytest_k8s_netem.controller.profiles import FINALIZER
+from pytest_k8s_netem.controller.runtime import Runtime
+from pytest_k8s_netem.controller.traffic import TrafficController
+from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, NotApplied, ProofError, TeardownError
+from pytest_k8s_netem.model.plan import Check
+from pytest_k8s_netem.run import events
+
+
+class Bed:
+    """A store, an agent and a controller."""
+
+    def __init__(self, ttl: float | None = None) -> None:
+        self.api = MemoryApi()
+        self.agent = FakeAgent()
+        self.channels = FakeChannels(self.agent)
+        self.runtime = Runtime(self.api)
+        self.events: list[events.Event] = []
+        self.controller = TrafficController(
+            self.runtime, self.channels, identity="test", ttl=ttl, emit=self.events.append
+        )
+        self._addresses = iter(range(2, 250))
+
+    async def pod(self, name: str, *, run: bool = True, **labels: str) -> dict[str, Any]:
+        spec = {"nodeName": "n1", "containers": [{"name": "main", "image": "none"}]}
+        meta = {"name": name, "labels": labels or {"app": name.partition("-")[0]}}
+        await self.api.create(PODS, {"metadata": meta, "spec": spec}, "default")
+        address = f"10.1.0.{next(self._addresses)}"
+        status = {"phase": "Pending", "podIP": address, "podIPs": [{"ip": address}]}
+        made = await self.api.patch(PODS, name, {"status": status}, "default", subresource="status")
+        self.agent.add(f"default/{name}", address)
+        if run:
+            made = await self.run(name)
+        return made
+
+    async def run(self, name: str) -> dict[str, Any]:
+        running = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        return await self.api.patch(PODS, name, {"status": running}, "default", subresource="status")
+
+    async def apply(self, name: str = "slow", deadline: float = 10, **impairment: Any) -> dict[str, Any]:
+        made = await self.api.create(TRAFFICPROFILES, profile(name, **impairment))
+        return await waiting.verified(self.api, name, made["metadata"]["generation"], deadline)
+
+    async def heal(self, name: str = "slow", deadline: float = 10) -> None:
+        await self.api.delete(TRAFFICPROFILES, name)
+        await waiting.gone(self.api, name, deadline)
+
+    def delays(self, pod: str) -> list[float]:
+        """Delays (ms) of the stages that the agent holds for a pod."""
+        plan = self.agent.plans.get(f"default/{pod}")
+        return [stage.timeline.impairments[0].delay / 1e6 for stage in plan.stages] if plan else []
+
+    def seen(self, kind: type[events.Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def profile(name: str = "slow", app: str = "web", **impairment: Any) -> dict[str, Any]:
+    spec = {
+        "podSelector": {"matchLabels": {"app": app}},
+        "egress": [{}],
+        "impairment": impairment or {"delay": "100ms"},
+    }
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+def with_bed(scenario: Callable[[Bed], Awaitable[None]], ttl: float | None = None) -> None:
+    async def main() -> None:
+        bed = Bed(ttl)
+        await bed.runtime.start()
+        await bed.controller.start()
+        async with asyncio.timeout(30):
+            await scenario(bed)
+        await bed.runtime.stop()
+        await bed.controller.stop()
+        await bed.api.close()
+        assert bed.agent.plans == {}, "something is left in force"
+        left = [task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}]
+        assert left == []
+
+    asyncio.run(main())
+
+
+def conditions(obj: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in obj["status"]["conditions"]}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_from_object_to_verified_and_back() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.pod("db-0")
+        obj = await bed.apply()
+        assert conditions(obj) == {
+            "Accepted": ("True", "Accepted"),
+            "Applied": ("True", "Applied"),
+            "Verified": ("True", "Verified"),
+        }
+        assert {one["observedGeneration"] for one in obj["status"]["conditions"]} == {1}
+        assert obj["status"]["pods"] == {"selected": 1, "expected": 1, "applied": 1, "verified": 1}
+        assert obj["metadata"]["finalizers"] == [FINALIZER]
+        assert (bed.delays("web-0"), bed.delays("db-0")) == ([100], [])
+        assert [op for op, target in bed.agent.ops] == ["prepare", "commit", "probe"]
+        await bed.heal()
+        assert bed.agent.plans == {}
+
+    with_bed(scenario)
+
+
+def test_status_writes_wake_nobody() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        await asyncio.sleep(0.05)
+        before = len(bed.agent.ops)
+        for number in range(20):
+            await bed.api.patch(TRAFFICPROFILES, "slow", {"status": {"noise": number}}, subresource="status")
+        await asyncio.sleep(0.05)
+        assert len(bed.agent.ops) == before
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_an_update_changes_what_is_held() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        patch = {"spec": {"impairment": {"delay": "50ms"}}}
+        changed = await bed.api.patch(TRAFFICPROFILES, "slow", patch)
+        await waiting.verified(bed.api, "slow", changed["metadata"]["generation"], 10)
+        assert bed.delays("web-0") == [50]
+        assert "heal" not in [op for op, _ in bed.agent.ops]
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_what_cannot_be_meant_is_told_and_changes_nothing() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        with pytest.raises(ConfigError, match="delay"):
+            await bed.apply(delay=5)
+        await bed.api.create(TRAFFICPROFILES, profile("none", app="nobody"))
+        with pytest.raises(ConfigError, match="selects no pod"):
+            await waiting.verified(bed.api, "none", 1, 10)
+        assert bed.agent.ops == []
+        await bed.heal("slow")
+        await bed.heal("none")
+
+    with_bed(scenario)
+
+
+def test_one_pod_that_cannot_takes_the_whole_change_back() -> None:
+    async def scenario(bed: Bed) -> None:
+        for number in range(3):
+            await bed.pod(f"web-{number}")
+        bed.agent.fail["prepare", "default/web-1"] = "the kernel refused"
+        with pytest.raises(ImpairmentError, match=r"pod/default/web-1: qdisc: the kernel refused"):
+            await bed.apply()
+        assert bed.agent.plans == {}
+        assert bed.agent.prepared == {}
+        await bed.heal()
+        bed.agent.fail.clear()
+        bed.agent.fail["commit", "default/web-2"] = "the kernel refused late"
+        with pytest.raises(ImpairmentError, match="refused late"):
+            await bed.apply("again")
+        await until(lambda: bed.agent.plans == {})
+        await bed.heal("again")
+        assert bed.seen(events.GapOpened) == []
+
+    with_bed(scenario)
+
+
+def test_a_refused_update_leaves_what_was() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bed.agent.fail["prepare"] = "no"
+        changed = await bed.api.patch(TRAFFICPROFILES, "slow", {"spec": {"impairment": {"delay": "50ms"}}})
+        with pytest.raises(ImpairmentError, match="no"):
+            await waiting.verified(bed.api, "slow", changed["metadata"]["generation"], 10)
+        assert bed.delays("web-0") == [100]
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_refused_profile_does_not_disturb_another() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.pod("db-0")
+        await bed.apply()
+        bed.agent.fail["prepare", "default/db-0"] = "no"
+        made = await bed.api.create(TRAFFICPROFILES, profile("other", app="db"))
+        with pytest.raises(ImpairmentError):
+            await waiting.verified(bed.api, "other", made["metadata"]["generation"], 10)
+        assert (bed.delays("web-0"), bed.delays("db-0")) == ([100], [])
+        await bed.heal()
+        await bed.heal("other")
+
+    with_bed(scenario)
+
+
+def test_commits_come_after_all_are_prepared() -> None:
+    async def scenario(bed: Bed) -> None:
+        for number in range(4):
+            await bed.pod(f"web-{number}")
+        await bed.apply()
+        ops = [op for op, _ in bed.agent.ops if op in ("prepare", "commit")]
+        assert ops == ["prepare"] * 4 + ["commit"] * 4
+        (committed,) = bed.seen(events.Committed)
+        assert len(committed.pods) == 4
+        assert committed.skew >= 0
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_pod_that_joins_is_impaired_behind_the_gate() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        pod = await bed.pod("web-1", run=False)
+        await bed.controller.gate(pod)
+        assert bed.delays("web-1") == [100]
+        await bed.run("web-1")
+        other = await bed.pod("db-0", run=False)
+        await bed.controller.gate(other)
+        evidence = await bed.controller.evidence("slow")
+        assert set(evidence.pods) == {"default/web-0", "default/web-1"}
+        assert evidence.gaps == ()
+        assert all(one.verdicts["slow"].verified for one in evidence.pods.values())
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_pod_that_joins_and_cannot_fails_alone() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bed.agent.fail["prepare", "default/web-1"] = "no"
+        await bed.pod("web-1")
+        await until(lambda: bool(bed.seen(events.GapOpened)))
+        assert bed.delays("web-0") == [100]
+        bed.agent.fail.clear()
+        await until(lambda: bed.delays("web-1") == [100])
+        await until(lambda: bool(bed.seen(events.GapClosed)))
+        (gap,) = (await bed.controller.evidence("slow")).gaps
+        assert gap.pod == "default/web-1"
+        assert gap.end is not None
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_dead_worker_is_a_gap_that_is_closed() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bed.agent.break_worker("default/web-0")
+        await until(lambda: bool(bed.seen(events.GapClosed)))
+        assert bed.delays("web-0") == [100]
+        (gap,) = (await bed.controller.evidence("slow")).gaps
+        assert (gap.pod, gap.cause) == ("default/web-0", "worker")
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+@pytest.mark.parametrize("heals", [True, False])
+def test_a_lost_stream_is_a_gap_only_if_the_agent_healed(heals: bool) -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bed.agent.cut(heals=heals)
+        await until(lambda: bool(bed.agent.channels) and bed.delays("web-0") == [100])
+        await until(lambda: not heals or bool(bed.seen(events.GapClosed)))
+        gaps = (await bed.controller.evidence("slow")).gaps
+        assert [gap.cause for gap in gaps] == (["session"] if heals else [])
+        assert len(bed.seen(events.ChannelLost)) == 1
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_an_agent_that_does_not_come_back_is_a_gap_and_holds_no_healing_up() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bed.channels.refuse = "the node host has ended"
+        bed.agent.cut(heals=True)
+        await until(lambda: bool(bed.seen(events.GapOpened)))
+        evidence = await bed.controller.evidence("slow")
+        assert evidence.pods == {}
+        assert [(gap.pod, gap.end) for gap in evidence.gaps] == [("default/web-0", None)]
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_what_is_not_proven_is_said() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        bed.agent.lie = True
+        with pytest.raises(ProofError, match="the plan asks for"):
+            await bed.apply()
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_healing_that_leaves_something_is_not_done() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bed.agent.fail["heal"] = "device busy"
+        with pytest.raises(TeardownError, match="slow was not healed"):
+            await bed.heal(deadline=0.3)
+        bed.agent.fail.clear()
+        await waiting.gone(bed.api, "slow", 10)
+
+    with_bed(scenario)
+
+
+def test_two_profiles_on_one_pod() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply("a")
+        await bed.apply("b", delay="20ms")
+        assert sorted(bed.delays("web-0")) == [20, 100]
+        evidence = await bed.controller.evidence("a")
+        (one,) = evidence.pods.values()
+        assert set(one.verdicts) == {"a", "b"}
+        await bed.heal("a")
+        assert bed.delays("web-0") == [20]
+        await bed.heal("b")
+
+    with_bed(scenario)
+
+
+def test_a_pod_that_ends_is_an_event_and_no_gap() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.pod("web-1")
+        await bed.apply()
+        await bed.api.delete(PODS, "web-1", "default", grace=0)
+        bed.agent.remove("default/web-1")
+        await until(lambda: bool(bed.seen(events.PodEnded)))
+        evidence = await bed.controller.evidence("slow")
+        assert set(evidence.pods) == {"default/web-0"}
+        assert evidence.gaps == ()
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_measuring_asks_a_guest() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        check = Check("c", "slow", "x", "icmp", "10.1.0.9", count=3, answers_max=3, rtt_min=5)
+        found = await bed.controller.measure({"default/web-0": [check]})
+        assert [seen.answered for seen in found["default/web-0"]] == [3]
+        assert len(bed.agent.channels) == 1
+        with pytest.raises(ImpairmentError, match="no agent"):
+            await bed.controller.measure({"default/nobody": [check]})
+        with pytest.raises(NotApplied):
+            await bed.controller.evidence("nothing")
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_leases_are_renewed() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        assert bed.agent.plans["default/web-0"].ttl == 0.3
+        await until(lambda: len(bed.agent.renewed) >= 2)
+        await bed.heal()
+
+    with_bed(scenario, ttl=0.3)
+
+
+def test_a_duration_that_is_over_is_no_gap() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        made = profile("short")
+        made["spec"]["duration"] = "60s"
+        await bed.api.create(TRAFFICPROFILES, made)
+        await waiting.verified(bed.api, "short", 1, 10)
+        assert dict(bed.agent.plans["default/web-0"].durations)["short"] <= 60
+        bed.agent.plans.clear()
+        bed.agent.tell(event="healed", target="default/web-0", cause="duration")
+        await until(lambda: bool(bed.seen(events.Healed)))
+        obj = await bed.api.get(TRAFFICPROFILES, "short")
+        async with asyncio.timeout(10):
+            while conditions(obj)["Applied"] != ("False", "Ended"):
+                await asyncio.sleep(0.01)
+                obj = await bed.api.get(TRAFFICPROFILES, "short")
+        assert (await bed.controller.evidence("short")).gaps == ()
+        await bed.heal("short")
+
+    with_bed(scenario)
+
+
+def test_a_profile_without_its_finalizer_is_healed_all_the_same() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        await bed.api.patch(TRAFFICPROFILES, "slow", {"metadata": {"finalizers": None}})
+        await bed.api.delete(TRAFFICPROFILES, "slow")
+        await until(lambda: bed.agent.plans == {})
+
+    with_bed(scenario)
+
+
+def test_a_namespace_that_goes_takes_nothing_with_it_but_its_pods() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.api.create(NAMESPACES, {"metadata": {"name": "other"}})
+        await bed.apply()
+        await bed.api.delete(NAMESPACES, "other")
+        assert bed.delays("web-0") == [100]
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_many_status_writes_become_few() -> None:
+    async def scenario(bed: Bed) -> None:
+        writes: list[str] = []
+        patch = bed.api.patch
+
+        async def counted(kind: Any, name: str, body: Any, namespace: Any = None, subresource: str = "") -> Any:
+            if subresource == "status" and kind == TRAFFICPROFILES:
+                writes.append(name)
+            return await patch(kind, name, body, namespace, subresource)
+
+        bed.api.patch = counted  # type: ignore[method-assign]
+        for number in range(30):
+            await bed.pod(f"web-{number}")
+        await bed.apply()
+        for number in range(30, 60):
+            await bed.pod(f"web-{number}")
+            await asyncio.sleep(0.005)
+        await until(lambda: len(bed.agent.plans) == 60)
+        assert len(writes) <= 5 + 5 * 3
+        obj = await bed.api.get(TRAFFICPROFILES, "slow")
+        async with asyncio.timeout(10):
+            while obj["status"]["pods"]["verified"] != 60:
+                await asyncio.sleep(0.05)
+                obj = await bed.api.get(TRAFFICPROFILES, "slow")
+        assert len(obj["status"]["targets"]) <= 100
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_waiting_for_what_nobody_works_on_says_so() -> None:
+    async def scenario() -> None:
+        api = MemoryApi()
+        await api.create(TRAFFICPROFILES, profile())
+        with pytest.raises(ProofError, match="does a controller run"):
+            await waiting.verified(api, "slow", 1, 0.05)
+        await api.delete(TRAFFICPROFILES, "slow")
+        await waiting.gone(api, "slow", 1)
+        with pytest.raises(ApiError):
+            await api.get(TRAFFICPROFILES, "slow")
+
+    asyncio.run(scenario())
