@@ -121,6 +121,9 @@ class StatusWriter:
         self._touched.pop(name, None)
         if not task.cancelled() and (error := task.exception()):
             _log.error("status of TrafficProfile %s: %s", name, error, exc_info=error)
+        if name in self._again and not task.cancelled():  # touched between the last write and this call
+            self._again.discard(name)
+            self.touch(name)
 
 
 def _timed(one: Mapping[str, object], times: dict[str, tuple[str, str]]) -> Object:
