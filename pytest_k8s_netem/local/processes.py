@@ -87,8 +87,13 @@ class Processes:
 
     def kill(self, name: int, number: int, *, group: bool) -> None:
         """Send a signal to a process, or to its whole group; one that has ended is left alone."""
-        if pid := self._pids.get(name):
+        pid = self._pids.get(name)
+        if pid is None:
+            return
+        try:
             (os.killpg if group else os.kill)(pid, number)
+        except ProcessLookupError:  # just forked: it leads no group yet, and nobody else is in it
+            os.kill(pid, number)
 
     def end_box(self, key: tuple[str, str]) -> None:
         """Kill all that still runs in a container and forget its namespaces."""
