@@ -30,7 +30,7 @@ class ProfileState:
     :ivar good: the last that was applied. :ivar refusal: (condition, reason, message) against ``declared``, or None.
     :ivar removed: the object is gone. :ivar ended: its duration is over.
     :ivar published: generation and profile that the last round works with. :ivar handled: generation that one has ended
-        for; a status speaks of no other.
+        for; a status speaks of no other. :ivar counted_from: unix time of that.
     :ivar started: unix time at which it was first in force; None = not yet. :ivar skew: s between pods, last change.
     """
 
@@ -49,6 +49,7 @@ class ProfileState:
     skew: float = 0.0
     published: tuple[int, TrafficProfile | None] = (0, None)
     handled: int = 0
+    counted_from: float = 0.0
 
     @property
     def effective(self) -> TrafficProfile | None:

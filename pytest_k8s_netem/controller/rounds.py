@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.controller.refusals import Failures, Refusals
 from pytest_k8s_netem.controller.targets import Target, digest, profiles_of
 from pytest_k8s_netem.controller.world import address, running
 from pytest_k8s_netem.errors import ImpairmentError
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.controller.fleet import Emit, Fleet
     from pytest_k8s_netem.controller.profiles import ProfileBook
     from pytest_k8s_netem.controller.world import WorldKeeper
-
-OWN_REASONS = frozenset({"TooManyOverlaps"})
-"""Paths of problems that are reasons of their own; all others are CannotBePlanned."""
-
-Failures = dict[str, ImpairmentError]
-"""By pod, why it cannot hold its plan."""
 
 
 class Rounds:
@@ -60,6 +55,7 @@ class Rounds:
         self._ttl = ttl
         self._healed = healed
         self._dirty: set[str] = set()
+        self._refusals = Refusals(book)
 
     def mark(self, pods: Iterable[str]) -> None:
         """These pods are to be looked at in the next round, whatever the world says."""
@@ -74,7 +70,7 @@ class Rounds:
             failures = await self._attach()
             pods = self._take_dirty() | self._change()
             self.resolutions.update({pod: resolve(pod, self.index) for pod in sorted(pods)})
-            if self._refuse(self._unplannable(pods)) or self._refuse(self._blamed(failures), "Applied"):
+            if self._refusals.unplannable(self.resolutions, pods) or self._refusals.blame(failures, self.index):
                 self.mark(pods)
                 continue
             pushed = await self._push(pods)
@@ -97,6 +93,7 @@ class Rounds:
             self._fleet.drop(key)
         for key in [key for key in self.resolutions if key not in self.index.world.pods]:
             del self.resolutions[key]
+        self.gated &= {pod["metadata"].get("uid") for pod in self.index.world.pods.values()}
         return set(affected(before, self.index))
 
     def expected(self, key: str) -> bool:
@@ -132,43 +129,6 @@ class Rounds:
         pod = self._keeper.pod(key)
         return pod is not None and bool(address(pod))
 
-    # Refusals
-
-    def _unplannable(self, pods: Iterable[str]) -> dict[str, str]:
-        """By profile, why no plan can be made of it."""
-        found: dict[str, str] = {}
-        for pod in sorted(pods):
-            for profile, problems in self.resolutions[pod].problems.items():
-                found.setdefault(profile, f"pod/{pod}: " + "; ".join(map(str, problems)))
-        return found
-
-    def _blamed(self, failures: Failures) -> dict[str, str]:
-        """By fresh profile, which failure it has to answer for; a lost channel is nobody's."""
-        found: dict[str, str] = {}
-        for pod, error in failures.items():
-            if isinstance(error, ChannelClosed):
-                continue
-            fresh = {profile.name for profile in profiles_by_pod(self.index).get(pod, ()) if self._fresh(profile.name)}
-            named = {name for name in fresh if any(_names(problem.path, name) for problem in error.problems)}
-            for name in named or fresh:
-                found.setdefault(name, f"pod/{pod}: {error}")
-        return found
-
-    def _fresh(self, name: str) -> bool:
-        state = self._book.states.get(name)
-        return state is not None and state.fresh
-
-    def _refuse(self, why: Mapping[str, str], condition: str = "Accepted") -> bool:
-        """Take back what is declared of these profiles; whether that changes anything."""
-        states = [(self._book.states[name], text) for name, text in why.items() if self._fresh(name)]
-        for state, text in states:
-            if state.generation != state.published[0]:
-                continue  # changed meanwhile: the next attempt is for what it says now
-            reason = "Refused" if condition == "Applied" else "CannotBePlanned"
-            reason = next((word for word in OWN_REASONS if word in text), reason)
-            state.refusal = (condition, reason, text)
-        return bool(states)
-
     # Plans into force
 
     async def _push(self, pods: Iterable[str]) -> Failures | None:
@@ -177,14 +137,14 @@ class Rounds:
         heals = [target for target, plan in wanted if plan.empty and not target.plan.empty and _free(target)]
         pushes = [(t, plan) for t, plan in wanted if not plan.empty and _differs(t, plan)]
         failures = await _each((target, target.prepare(plan)) for target, plan in pushes)
-        if self._refuse(self._blamed(failures), "Applied"):
+        if self._refusals.blame(failures, self.index):
             await self._abort(pushes)
             return None
         ready = [(target, plan) for target, plan in pushes if target.key not in failures]
         for target in heals:
             target.healing = asyncio.get_running_loop().create_task(self._heal(target), name=f"heal {target.key}")
         failed = await self._commit(ready)
-        if self._refuse(self._blamed(failed), "Applied"):
+        if self._refusals.blame(failed, self.index):
             return None
         for target, _ in ready:
             target.prove()
@@ -267,7 +227,9 @@ class Rounds:
                 self._fleet.troubles.pop(pod, None)
         self.mark(failures)
         for state in self._book.states.values():
-            state.handled, profile = state.published
+            generation, profile = state.published
+            if generation != state.handled:
+                state.handled, state.counted_from = generation, time.time()
             if profile is not None and not failures.keys() & self.of(state.name) and self.holding(state.name):
                 state.good = profile
 
@@ -304,11 +266,6 @@ def _differs(target: Target, plan: Plan) -> bool:
 
 def _free(target: Target) -> bool:
     return target.healing is None
-
-
-def _names(path: str, profile: str) -> bool:
-    """Whether a problem's path is about this profile."""
-    return path == profile or path.startswith((f"{profile}.", f"{profile}/", f"{profile}:"))
 
 
 async def _each(work: Iterable[tuple[Target, object]]) -> Failures:

@@ -12,6 +12,7 @@ from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.frames import VERSION, Decoder, FrameError, encode
 from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.run.forks import keep_from_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class StreamChannel:
 
         :param name: whose stream it is, for messages.
         """
+        keep_from_children(sock)  # or a fork of the test process would keep a dead run's impairment alive
         return cls(*await asyncio.open_unix_connection(sock=sock), name)
 
     @property

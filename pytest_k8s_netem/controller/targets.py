@@ -38,7 +38,7 @@ class Target:
     :ivar plan: in force, as far as the controller knows. :ivar verdicts: by profile, of that plan.
     :ivar observed: last read back. :ivar tried: probes of this plan that did not verify it.
     :ivar lost_at: when the session was lost (unix time), None while it is there.
-    :ivar earlier: what was counted under plans that were replaced for other profiles' sake.
+    :ivar earlier: (unix time, plan, last counters) of plans that were replaced since the pod was last healed.
     :ivar trouble: why it does not hold what it should, "" = it does.
     """
 
@@ -52,7 +52,7 @@ class Target:
         self.verdicts: dict[str, Verdict] = {}
         self.tried = 0
         self.lost_at: float | None = None
-        self.earlier: list[tuple[Plan, Observed]] = []
+        self.earlier: list[tuple[float, Plan, Observed]] = []
         self.trouble = ""
         self.healing: asyncio.Task[None] | None = None
         self._changed = changed
@@ -109,6 +109,7 @@ class Target:
         self._stop_proving()
         self.plan = Plan(self.key)
         self.observed, self.verdicts, self.tried = None, {}, 0
+        self.earlier.clear()
 
     def prove(self) -> None:
         """Begin to probe what is in force, until it is verified or replaced."""
@@ -191,7 +192,7 @@ class Target:
         """Counters of a replaced plan are kept: the next proof lets them start anew."""
         with suppress(ImpairmentError):
             answer = await self._session.request("observe", target=self.name)
-            self.earlier.append((self.plan, self._read(answer)))
+            self.earlier.append((time.time(), self.plan, self._read(answer)))
 
     def _read(self, answer: dict[str, Any]) -> Observed:
         try:

@@ -119,11 +119,11 @@ class TrafficController:
 
         For kubelets of ours: after the pod's network is there and before its first command.
         """
-        self._rounds.gated.add(pod["metadata"]["uid"])
         key = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         with suppress(TimeoutError):
             async with asyncio.timeout(GATE_WITHIN):
                 await self._keeper.seen(pod)
+                self._rounds.gated.add(pod["metadata"]["uid"])
                 while True:
                     await self._next_round()
                     if key not in self._selected() or self._rounds.holds(key):
@@ -137,7 +137,8 @@ class TrafficController:
         if profile not in self._book.states:
             raise NotApplied(f"there is no TrafficProfile {profile}")
         targets = [target for target in self._fleet.targets.values() if profile in target.profiles]
-        found = await asyncio.gather(*(self._pod_evidence(target) for target in targets))
+        since = self._book.states[profile].counted_from
+        found = await asyncio.gather(*(self._pod_evidence(target, since) for target in targets))
         return Evidence(
             {target.key: one for target, one in zip(targets, found, strict=True) if one is not None},
             self._gaps.of(profile),
@@ -201,8 +202,6 @@ class TrafficController:
         self.wake()
         state = self._book.states.get(name)
         if state is not None and state.effective is not None:
-            for target in self._fleet.targets.values():
-                target.earlier.clear()  # whoever changes a profile has read its counters
             asyncio.get_running_loop().call_later(SETTLE + 0.01, self._status.touch, name)
 
     def _target_changed(self, target: Target) -> None:
@@ -232,11 +231,12 @@ class TrafficController:
 
     # Evidence
 
-    async def _pod_evidence(self, target: Target) -> PodEvidence | None:
+    async def _pod_evidence(self, target: Target, since: float) -> PodEvidence | None:
         plan = target.plan
         with suppress(ImpairmentError):
             observed = await target.observe()
-            return PodEvidence(plan, observed, judge(plan, observed), tuple(target.earlier))
+            earlier = tuple((old, seen) for at, old, seen in target.earlier if at > since)
+            return PodEvidence(plan, observed, judge(plan, observed), earlier)
         if target.session is None:
             for name in target.profiles:
                 self._gaps.open(name, target.key, "session", target.lost_at or time.time())

@@ -347,9 +347,11 @@ def test_two_profiles_on_one_pod() -> None:
         await bed.apply("a")
         await bed.apply("b", delay="20ms")
         assert sorted(bed.delays("web-0")) == [20, 100]
-        evidence = await bed.controller.evidence("a")
-        (one,) = evidence.pods.values()
+        (one,) = (await bed.controller.evidence("a")).pods.values()
         assert set(one.verdicts) == {"a", "b"}
+        assert [dict(seen.stages)["a/egress"].passed for _, seen in one.earlier] == [7], "counted before b came"
+        (other,) = (await bed.controller.evidence("b")).pods.values()
+        assert other.earlier == ()
         await bed.heal("a")
         assert bed.delays("web-0") == [20]
         await bed.heal("b")

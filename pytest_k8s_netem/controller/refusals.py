@@ -1,0 +1,65 @@
+"""Which profile has to answer for a failure: the fresh ones, which are then taken back as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.resolve.select import profiles_by_pod
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.controller.profiles import ProfileBook
+    from pytest_k8s_netem.resolve.index import Index
+    from pytest_k8s_netem.resolve.resolve import Resolution
+
+OWN_REASONS = frozenset({"TooManyOverlaps"})
+"""Paths of problems that are reasons of their own; all others are CannotBePlanned."""
+
+Failures = dict[str, ImpairmentError]
+"""By pod, why it cannot hold its plan."""
+
+
+class Refusals:
+    """Takes profiles back that cannot be applied; both methods say whether that changed anything."""
+
+    def __init__(self, book: ProfileBook) -> None:
+        self._book = book
+
+    def unplannable(self, resolutions: Mapping[str, Resolution], pods: Iterable[str]) -> bool:
+        """Refuse profiles of which no plan can be made."""
+        found: dict[str, str] = {}
+        for pod in sorted(pods):
+            for profile, problems in resolutions[pod].problems.items():
+                found.setdefault(profile, f"pod/{pod}: " + "; ".join(map(str, problems)))
+        return self._refuse(found, "Accepted", "CannotBePlanned")
+
+    def blame(self, failures: Failures, index: Index) -> bool:
+        """Refuse the fresh profiles that failures name, or else all fresh ones there; a lost channel is nobody's."""
+        found: dict[str, str] = {}
+        for pod, error in failures.items():
+            if isinstance(error, ChannelClosed):
+                continue
+            fresh = {profile.name for profile in profiles_by_pod(index).get(pod, ()) if self._fresh(profile.name)}
+            named = {name for name in fresh if any(_about(problem.path, name) for problem in error.problems)}
+            for name in named or fresh:
+                found.setdefault(name, f"pod/{pod}: {error}")
+        return self._refuse(found, "Applied", "Refused")
+
+    def _refuse(self, why: Mapping[str, str], condition: str, reason: str) -> bool:
+        states = [(self._book.states[name], text) for name, text in why.items() if self._fresh(name)]
+        for state, text in states:
+            if state.generation == state.published[0]:  # else it says something else by now, and is tried with that
+                own = next((word for word in OWN_REASONS if word in text), reason)
+                state.refusal = (condition, own, text)
+        return bool(states)
+
+    def _fresh(self, name: str) -> bool:
+        state = self._book.states.get(name)
+        return state is not None and state.fresh
+
+
+def _about(path: str, profile: str) -> bool:
+    """Whether a problem's path is about this profile."""
+    return path == profile or path.startswith((f"{profile}.", f"{profile}/", f"{profile}:"))
