@@ -68,4 +68,5 @@ print(time.perf_counter() - start)
 
 def test_scale(shop):
     shop.scale("web", 3)
-    assert len([pod for pod in shop.wait_ready("app=web") if pod.ready]) == 3
+    shop.wait_ready()
+    assert len([pod for pod in shop.pods("app=web") if pod.ready]) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import time
 from pathlib import Path
@@ -14,8 +15,7 @@ pytestmark = pytest.mark.skipif(
     not BINARIES or not shutil.which("psql"), reason="no PostgreSQL: apt install postgresql postgresql-client"
 )
 
-USER = 999
-"""Any user but root."""
+USER = pwd.getpwnam("postgres").pw_uid if BINARIES else 0
 
 
 @pytest.fixture

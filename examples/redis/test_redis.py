@@ -13,7 +13,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no red
 CLIENT = """
 import json, sys, time
 import redis
-client = redis.Redis(sys.argv[1], socket_timeout=float(sys.argv[2]), socket_connect_timeout=float(sys.argv[2]))
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+client = redis.Redis(sys.argv[1], socket_timeout=float(sys.argv[2]), retry=Retry(NoBackoff(), 0))
 times = []
 try:
     for number in range(int(sys.argv[3])):

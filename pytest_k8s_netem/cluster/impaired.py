@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_k8s_netem.cluster import findings
 from pytest_k8s_netem.cluster.chaos import Netem
 from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
-from pytest_k8s_netem.cluster.imposition import Imposition, begin_all
+from pytest_k8s_netem.cluster.imposition import Imposition, begin_all, end_all
 from pytest_k8s_netem.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -25,6 +25,10 @@ class _Declared:
     spec: Spec
     imposition: Imposition
     begun: bool = False
+
+
+def _when(part: _Declared) -> str:
+    return part.spec.face.get("when", "last")
 
 
 class ImpairedTest:
@@ -64,7 +68,7 @@ class ImpairedTest:
 
     def begin(self, when: str) -> None:
         """Impair what is declared for ``when`` (``first``, ``last``), all of it or nothing."""
-        due = [part for part in self._declared.values() if part.spec.face.get("when", "last") == when]
+        due = [part for part in self._declared.values() if _when(part) == when]
         for part in due:
             part.begun = True
         if due:
@@ -72,10 +76,14 @@ class ImpairedTest:
 
     def end(self, when: str) -> None:
         """Heal what was begun for ``when``, last begun first healed; judge what it did."""
-        for part in reversed(self._declared.values()):
-            if part.begun and part.spec.face.get("when", "last") == when:
-                part.begun = False
-                self.ended(self._session.portal.call(part.imposition.end()), part.spec)
+        due = [part for part in self._declared.values() if part.begun and _when(part) == when]
+        for part in due:
+            part.begun = False
+        if not due:
+            return
+        records = self._session.portal.call(end_all([part.imposition for part in due]))
+        for part, record in zip(due, records, strict=True):
+            self.ended(record, part.spec)
 
     def ended(self, record: Record, spec: Spec, failed: bool = False) -> None:
         """Take note of an impairment that has ended; ``failed``: its block was left by an exception."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 from dataclasses import dataclass, field
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.controller import waiting
-from pytest_k8s_netem.errors import ApiError, ConfigError, NotApplied
+from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, NotApplied
 from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.profile.describe import describe
 from pytest_k8s_netem.profile.parse import parse
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.cluster.findings import Finding
     from pytest_k8s_netem.cluster.provider import Provider
-    from pytest_k8s_netem.controller.evidence import Gap
+    from pytest_k8s_netem.controller.evidence import Evidence, Gap
     from pytest_k8s_netem.model.observed import CheckObserved, Observed
     from pytest_k8s_netem.model.plan import Check
 
 VERIFY_WITHIN = 30.0
 """Seconds for an impairment to be verified; its probe budget is far below, but a loaded machine is no error."""
+SETTLE_WITHIN = 5.0
+"""Seconds to prove anew what a neighbour's coming or going has disturbed."""
 HEAL_WITHIN = 15.0
 """Seconds for a healing: queues drain for at most one, the rest is room for an overloaded machine."""
 
@@ -72,6 +75,7 @@ class Imposition:
         self.name = name
         self.object = obj
         self.applied = False
+        self._generation = 0
         self.record = Record(name, describe(parse(obj)))
 
     @property
@@ -85,8 +89,9 @@ class Imposition:
         :raises ConfigError: if nothing is selected. :raises ImpairmentError: if it cannot be done; it is healed again.
         """
         made = await self._provider.api.create(TRAFFICPROFILES, copy.deepcopy(self.object))
+        self._generation = made["metadata"]["generation"]
         try:
-            await waiting.verified(self._provider.api, self.key, made["metadata"]["generation"], VERIFY_WITHIN)
+            await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN)
         except BaseException:
             await asyncio.shield(self._remove())
             raise
@@ -103,7 +108,8 @@ class Imposition:
         patch = {"spec": _merge_patch(self.object["spec"], obj["spec"])}
         phrase = describe(parse(obj))
         done = await self._provider.api.patch(TRAFFICPROFILES, self.key, patch)
-        await waiting.verified(self._provider.api, self.key, done["metadata"]["generation"], VERIFY_WITHIN)
+        self._generation = done["metadata"]["generation"]
+        await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN)
         self.object = {**self.object, "spec": copy.deepcopy(obj["spec"])}
         self.record.phrase = phrase
         await self._note(probes=True)
@@ -117,14 +123,22 @@ class Imposition:
 
     async def end(self) -> Record:
         """Read back once more, heal, and say what happened; also when it never began."""
-        if not self.applied:
-            return self.record
         try:
-            await self._note(last=True)
+            await self.conclude()
         finally:
+            await self.heal()
+        return self.record
+
+    async def conclude(self) -> None:
+        """Read back once more, for the record."""
+        if self.applied:
+            await self._note(last=True)
+
+    async def heal(self) -> None:
+        """End it, and wait until every pod is healed."""
+        if self.applied:
             self.applied = False
             await self._remove()
-        return self.record
 
     async def observed(self) -> dict[str, Observed]:
         """Each impaired pod, read back now."""
@@ -149,7 +163,7 @@ class Imposition:
             )
 
     async def _note(self, *, probes: bool = False, last: bool = False) -> None:
-        evidence = await self._provider.controller.evidence(self.key)
+        evidence = await self._evidence(settled=last)
         record = self.record
         record.pods |= set(evidence.pods)
         for pod, part in evidence.pods.items():
@@ -166,6 +180,17 @@ class Imposition:
                     record.problems += [f"pod/{pod}: {problem}" for problem in verdict.problems]
         if last:
             record.gaps = list(evidence.gaps)
+
+    async def _evidence(self, *, settled: bool) -> Evidence:
+        """What the controller knows; ``settled``: once more when it has proven again what another profile disturbed."""
+        controller = self._provider.controller
+        evidence = await controller.evidence(self.key)
+        verdicts = [part.verdicts.get(self.key) for part in evidence.pods.values()]
+        if settled and not all(verdict is None or verdict.verified for verdict in verdicts):
+            with contextlib.suppress(NetemError):  # what is still wrong then stands in the evidence
+                await waiting.verified(self._provider.api, self.key, self._generation, SETTLE_WITHIN)
+            evidence = await controller.evidence(self.key)
+        return evidence
 
     def _note_probes(self, pod: str, checks: Sequence[Check], observed: Observed) -> None:
         mine = {check.id: check for check in checks if check.profile == self.key}
@@ -194,6 +219,15 @@ async def begin_all(impositions: Sequence[Imposition]) -> None:
     if len(errors) > 1 and all(isinstance(error, ConfigError) for error in errors):
         raise ConfigError("\n".join(str(error) for error in errors))
     raise errors[0]
+
+
+async def end_all(impositions: Sequence[Imposition]) -> list[Record]:
+    """End all together: read all back before the first is healed, so that no healing disturbs another's evidence."""
+    try:
+        await asyncio.gather(*(imposition.conclude() for imposition in impositions))
+    finally:
+        await asyncio.gather(*(imposition.heal() for imposition in impositions))
+    return [imposition.record for imposition in impositions]
 
 
 def _merge_patch(old: Object, new: Object) -> Object:
