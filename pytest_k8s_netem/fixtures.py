@@ -86,13 +86,15 @@ def netem_spec(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iterator[ImpairedTest]:
     from pytest_k8s_netem.cluster.findings import Strictness
+    from pytest_k8s_netem.cluster.impaired import ImpairedTest
 
     settings = request.config.stash[SETTINGS]
     # Looked up by name: the fixture may have a wider scope, and a test without it has namespace "default".
     fresh = "netem_namespace" in request.fixturenames
     namespace = request.getfixturevalue("netem_namespace").name if fresh else "default"
     reader = _netem_session.reader(request.node.nodeid, namespace, (request.path.parent, request.config.rootpath))
-    test = _netem_session.test(request.node.nodeid, reader, Strictness(settings.inert, settings.unexercised))
+    strictness = Strictness(settings.inert, settings.unexercised)
+    test = ImpairedTest(_netem_session, request.node.nodeid, reader, strictness)
     yield test
     _tell(request, test)
 

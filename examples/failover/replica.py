@@ -6,6 +6,7 @@ It is the election part of Raft (Ongaro and Ousterhout, 2014, section 5.2), with
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import random
@@ -31,10 +32,8 @@ class Node:
         """Beat, listen, stand for election when nobody leads."""
         patience = random.uniform(0.3, 0.6)
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 self.take(json.loads(self.socket.recvfrom(4096)[0]))
-            except TimeoutError:
-                pass
             if self.role == "leader":
                 self.tell({"kind": "beat"})
             elif time.monotonic() - self.heard > patience:

@@ -100,7 +100,7 @@ def test_rate_serialises_packets(netem_profile, measure):
     assert measure("rtt", 5)["rtts"]
 
 
-@pytest.mark.netem(preset="lte", **{"pods": "app=client"})
+@pytest.mark.netem(preset="lte", pods="app=client")
 def test_a_preset_has_two_sides(median_rtt):
     assert 5 < median_rtt() < 60
 

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_k8s_netem.cluster.imposition import Record
+    from pytest_k8s_netem.cluster.record import Record
 
 
 @dataclass(frozen=True, slots=True)

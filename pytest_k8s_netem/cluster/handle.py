@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from pytest_k8s_netem.cluster.imposition import Imposition, Record
+    from pytest_k8s_netem.cluster.imposition import Imposition
     from pytest_k8s_netem.cluster.measuring import Measuring
+    from pytest_k8s_netem.cluster.record import Record
     from pytest_k8s_netem.cluster.spec import Spec, SpecReader
     from pytest_k8s_netem.model.observed import Observed
     from pytest_k8s_netem.run.portal import Portal

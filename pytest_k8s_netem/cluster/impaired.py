@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_k8s_netem.cluster.findings import Finding, Strictness
-    from pytest_k8s_netem.cluster.imposition import Record
+    from pytest_k8s_netem.cluster.record import Record
     from pytest_k8s_netem.cluster.session import Session
     from pytest_k8s_netem.cluster.spec import Spec, SpecReader
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from dataclasses import dataclass, field
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.cluster.record import Record
 from pytest_k8s_netem.controller import waiting
 from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, NotApplied
 from pytest_k8s_netem.judge.effect import Effect, effects
@@ -16,13 +16,11 @@ from pytest_k8s_netem.profile.parse import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Mapping, Sequence
 
     from pytest_k8s_netem.api.protocol import Object
-    from pytest_k8s_netem.cluster.findings import Finding
     from pytest_k8s_netem.cluster.provider import Provider
-    from pytest_k8s_netem.controller.evidence import Evidence, Gap
+    from pytest_k8s_netem.controller.evidence import Evidence
     from pytest_k8s_netem.model.observed import CheckObserved, Observed
     from pytest_k8s_netem.model.plan import Check
 
@@ -32,36 +30,6 @@ SETTLE_WITHIN = 5.0
 """Seconds to prove anew what a neighbour's coming or going has disturbed."""
 HEAL_WITHIN = 15.0
 """Seconds for a healing: queues drain for at most one, the rest is room for an overloaded machine."""
-
-
-@dataclass(slots=True)
-class Record:
-    """What is known of an imposition when it has ended, or so far."""
-
-    name: str
-    phrase: str
-    pods: set[str] = field(default_factory=set)
-    engines: set[str] = field(default_factory=set)
-    effect: Effect = field(default_factory=Effect)
-    gaps: list[Gap] = field(default_factory=list)
-    probes: list[tuple[str, Check, CheckObserved]] = field(default_factory=list)
-    proof: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
-
-    def fact(self, found: Iterable[Finding]) -> dict[str, Any]:
-        """What a report needs, JSON-simple; times in ns."""
-        rtts = [sorted(seen.rtts)[len(seen.rtts) // 2] for _, _, seen in self.probes if seen.rtts]
-        return {
-            "name": self.name,
-            "phrase": self.phrase,
-            "pods": sorted(self.pods),
-            "engine": ",".join(sorted(self.engines)),
-            "proof": ", ".join(sorted(self.proof)),
-            "rtt": [min(rtts), max(rtts)] if rtts else [],
-            "packets": self.effect.packets,
-            "dropped": self.effect.dropped,
-            "findings": [f"{finding.level}: {finding.text}" for finding in found],
-        }
 
 
 class Imposition:

@@ -9,7 +9,6 @@ from importlib import import_module
 
 from pytest_k8s_netem.api.protocol import NAMESPACES
 from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
-from pytest_k8s_netem.cluster.impaired import ImpairedTest
 from pytest_k8s_netem.cluster.measuring import Measuring
 from pytest_k8s_netem.cluster.spec import SpecReader
 from pytest_k8s_netem.run.directory import RunDirectory
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from pytest_k8s_netem.cluster.findings import Finding, Strictness
-    from pytest_k8s_netem.cluster.imposition import Record
+    from pytest_k8s_netem.cluster.findings import Finding
     from pytest_k8s_netem.cluster.provider import Provider
+    from pytest_k8s_netem.cluster.record import Record
 
 PROVIDERS = {"local": "pytest_k8s_netem.cluster.local:LocalProvider"}
 """Where each provider's class is; imported when it is chosen."""
@@ -79,10 +78,6 @@ class Session:
         suffix = f"{self.identity.name}-{_short(nodeid)}"
         return SpecReader(namespace, suffix, seed, self.choices.engine, folders, self.identity.labels(nodeid))
 
-    def test(self, nodeid: str, reader: SpecReader, strictness: Strictness) -> ImpairedTest:
-        """The impairments of one test."""
-        return ImpairedTest(self, nodeid, reader, strictness)
-
     def make_namespace(self, nodeid: str) -> Namespace:
         """A fresh namespace with a valid name of its own."""
         name = f"netem-{self.identity.name}-{_short(nodeid)}-{secrets.token_hex(2)}"
@@ -96,7 +91,7 @@ class Session:
 
     def note(self, nodeid: str, record: Record, found: Iterable[Finding]) -> None:
         """Keep what is known of an ended impairment, for the report."""
-        self._facts.setdefault(nodeid, []).append(record.fact(found))
+        self._facts.setdefault(nodeid, []).append(record.fact(f"{finding.level}: {finding.text}" for finding in found))
 
     def facts(self, nodeid: str) -> list[dict[str, Any]]:
         """What became of a test's impairments, JSON-simple."""
