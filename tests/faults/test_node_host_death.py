@@ -7,19 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE, Living, children, descendants, living, still, until
 
 pytestmark = pytest.mark.needs("linux", "netns")
-
-PATIENCE = 20.0
-"""Seconds; it takes 0.15."""
-
 
 @dataclass
 class Victim:
@@ -30,39 +26,8 @@ class Victim:
     stub: int
     first: int
     """pid 1 of the cluster's pid namespace, as we see it."""
-    inside: dict[int, str] = field(default_factory=dict)
-    """Every process of the cluster, with its start time: pids come again."""
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    with suppress(OSError):  # it ends while we look
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += map(int, task.read_text().split())
-    return found
-
-
-def _descendants(pid: int) -> list[int]:
-    return [each for child in _children(pid) for each in (child, *_descendants(child))]
-
-
-def _started(pid: int) -> str:
-    """Start time of a process; "" if there is none, or only its entry waits for its parent."""
-    try:
-        rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if rest[0] in "ZX" else rest[19]
-
-
-def _living(pids: list[int]) -> dict[int, str]:
-    return {pid: began for pid in pids if (began := _started(pid))}
-
-
-@pytest.fixture
-def cleanup() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
+    inside: Living = field(default_factory=dict)
+    """Every process of the cluster."""
 
 
 def _begin(directory: Path, cleanup: ExitStack, *how: str) -> Victim:
@@ -74,9 +39,9 @@ def _begin(directory: Path, cleanup: ExitStack, *how: str) -> Victim:
     cleanup.callback(process.kill)
     assert process.stdout
     said = json.loads(process.stdout.readline())
-    inside = [said["stub"], *_descendants(said["stub"])]
-    first = next(iter(_children(said["stub"])), 0)
-    return Victim(process, said["parent"], said["stub"], first, _living(inside))
+    inside = [said["stub"], *descendants(said["stub"])]
+    first = next(iter(children(said["stub"])), 0)
+    return Victim(process, said["parent"], said["stub"], first, living(inside))
 
 
 def _mark(victim: Victim, cleanup: ExitStack) -> Callable[[], bool]:
@@ -104,18 +69,8 @@ def _network(pid: int) -> int:
     return os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
-def _until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.005)
-
-
 def _all_gone(victim: Victim) -> None:
-    def left() -> list[int]:
-        return [pid for pid, began in victim.inside.items() if _started(pid) == began]
-
-    _until(lambda: not left(), lambda: f"still there: {left()}")
+    until(lambda: not still(victim.inside), lambda: f"still there: {still(victim.inside)}")
 
 
 STOP, KILL = signal.SIGSTOP, signal.SIGKILL
@@ -143,7 +98,7 @@ def test_nothing_is_left_whoever_dies(death: str, tmp_path: Path, cleanup: ExitS
     before = _files()
     _die(victim, death)
     _all_gone(victim)
-    _until(lambda: not there(), lambda: "the pod's link is still there")
+    until(lambda: not there(), lambda: "the pod's link is still there")
     assert _files() <= before
     assert {path.name for path in tmp_path.iterdir()} <= {"node-host.log"}
 
@@ -199,7 +154,7 @@ asyncio.run(main())
     assert process.stdout
     with process.stdin, process.stdout:
         said = json.loads(process.stdout.readline())
-        inside = _living([said["stub"], *_descendants(said["stub"])])
+        inside = living([said["stub"], *descendants(said["stub"])])
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
     _all_gone(Victim(process, said["parent"], said["stub"], 0, inside))
