@@ -114,9 +114,9 @@ class PodLife:
         """SIGTERM, SIGKILL after ``grace`` seconds, then nothing of it runs."""
         self.leave()
         await self._signal(signal.SIGTERM)
-        running = [process.wait() for process in self._processes.values()]
-        if running and grace > 0:
-            await asyncio.wait([asyncio.ensure_future(each) for each in running], timeout=grace)
+        if self._processes and grace > 0:
+            ends = [asyncio.ensure_future(process.wait()) for process in self._processes.values()]
+            await asyncio.wait(ends, timeout=grace)
         await self._signal(signal.SIGKILL)
         for task in list(self._tasks):
             task.cancel()
