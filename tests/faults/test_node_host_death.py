@@ -17,6 +17,7 @@ from processes import PATIENCE, Living, children, descendants, living, still, un
 
 pytestmark = pytest.mark.needs("linux", "netns")
 
+
 @dataclass
 class Victim:
     """A process with an embedded cluster, seen from outside."""
