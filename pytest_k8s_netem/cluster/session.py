@@ -11,6 +11,7 @@ from pytest_k8s_netem.api.protocol import NAMESPACES
 from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
 from pytest_k8s_netem.cluster.measuring import Measuring
 from pytest_k8s_netem.cluster.spec import SpecReader
+from pytest_k8s_netem.local.refusal import not_linux
 from pytest_k8s_netem.run.directory import RunDirectory
 from pytest_k8s_netem.run.events import EventLog
 from pytest_k8s_netem.run.identity import Identity
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 PROVIDERS = {"local": "pytest_k8s_netem.cluster.local:LocalProvider"}
 """Where each provider's class is; imported when it is chosen."""
+NEEDS_LINUX = frozenset({"local"})
+"""Providers that make namespaces on this machine."""
+
+EVENTS = "events.jsonl"
+"""In the run's directory: what happens, a line each, for whoever watches a run from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Session:
         :raises ProviderError: if this machine cannot.
         """
         self._termination.hold()
+        self.events.write_to(self.directory.path / EVENTS)
         self.portal.call(self.provider.start())
 
     def reader(self, nodeid: str, namespace: str, folders: Sequence[Path]) -> SpecReader:
@@ -114,6 +121,8 @@ def open_session(choices: Choices) -> Session:
 
     :raises ProviderError: if this machine cannot; nothing is left behind.
     """
+    if choices.provider in NEEDS_LINUX and (error := not_linux()):
+        raise error
     session = Session(choices)
     try:
         session.open()

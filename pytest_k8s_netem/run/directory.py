@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
@@ -104,6 +103,8 @@ def _take(path: Path) -> IO[bytes] | None:
         lock = (path / LOCK).open("ab")
     except FileNotFoundError:
         return None
+    import fcntl  # not on Windows, where this module is imported too
+
     fcntl.flock(lock, fcntl.LOCK_EX)
     if os.fstat(lock.fileno()).st_nlink:
         return lock
@@ -112,6 +113,8 @@ def _take(path: Path) -> IO[bytes] | None:
 
 
 def _alive(path: Path) -> bool:
+    import fcntl
+
     try:
         with (path / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
