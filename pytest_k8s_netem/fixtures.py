@@ -31,6 +31,7 @@ def _namespace_scope(fixture_name: str, config: pytest.Config) -> Any:  # noqa: 
 
 @pytest.fixture(scope="session")
 def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """Not for tests: what this run has started."""
     from pytest_k8s_netem.cluster import session
     from pytest_k8s_netem.errors import NetemError, ProviderError
 
@@ -65,13 +66,31 @@ def _choices(settings: Settings) -> Choices:
 
 @pytest.fixture(scope="session")
 def netem_cluster(_netem_session: Session) -> Cluster:
-    """The cluster: ``apply``, ``pod``, ``pods``, ``wait_ready``, ``exec``, ``logs``, ``forward``."""
+    """The cluster that runs the pods: ``apply`` a manifest, ``wait_ready``, then ``exec``, ``logs``, ``forward`` ...
+
+    It starts when the first test asks for it, and is gone at the end of the run. Objects go to the namespace
+    ``default`` unless ``namespace=`` says otherwise; for a fresh one take ``netem_namespace``::
+
+        with netem_cluster.apply("shop.yaml"):
+            netem_cluster.wait_ready("app=web")
+            print(netem_cluster.exec("shopper", ["curl", "-s", "http://web:8080/"]).stdout)
+    """
     return _netem_session.cluster
 
 
 @pytest.fixture(scope=_namespace_scope)
 def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> Iterator[Namespace]:
-    """A fresh namespace, with the cluster's methods bound to it (scope: ``--netem-namespace-scope``)."""
+    """A fresh namespace with the cluster's methods bound to it; deleted, with its pods, at the end of its scope.
+
+    A test that uses it, also through another fixture, has its impairments look for pods here; one that does not,
+    in ``default``. The scope is ``function``, or what ``--netem-namespace-scope`` says::
+
+        @pytest.fixture
+        def shop(netem_namespace):
+            netem_namespace.apply("shop.yaml")
+            netem_namespace.wait_ready()
+            return netem_namespace
+    """
     namespace = _netem_session.make_namespace(request.node.nodeid)
     yield namespace
     namespace.cluster.delete_namespace(namespace.name)
@@ -79,12 +98,20 @@ def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> 
 
 @pytest.fixture
 def netem_spec(request: pytest.FixtureRequest) -> Any:
-    """What to impose: a mapping of the marker's arguments, a TrafficProfile or its path, None; default: the markers."""
+    """What to impose on this test's network; made to be overridden, or parametrised with ``indirect=True``.
+
+    A mapping of the marker's arguments, a TrafficProfile object, the path of one, or None for a healthy control run.
+    By default: what the test's ``netem`` markers say::
+
+        @pytest.mark.parametrize("netem_spec", [None, {"rtt": "50ms"}, "wan.yaml"], indirect=True)
+        def test_checkout(netem_spec, netem_profile): ...
+    """
     return request.param if hasattr(request, "param") else markers.declared(request.node)
 
 
 @pytest.fixture
 def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iterator[ImpairedTest]:
+    """Not for tests: all that this test does to its network."""
     from pytest_k8s_netem.cluster.findings import Strictness
     from pytest_k8s_netem.cluster.impaired import ImpairedTest
 
@@ -101,7 +128,10 @@ def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iter
 
 @pytest.fixture
 def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) -> NetemProfiles:
-    """The handles of this test's impairments by name; unnamed ones are ``netem``, ``netem-2``, ..."""
+    """The handles of this test's impairments, by the ``name=`` of their markers.
+
+    Unnamed ones are called ``netem``, ``netem-2`` and so on. Each is as ``netem_profile`` describes it.
+    """
     from pytest_k8s_netem.cluster.spec import Spec
 
     parameters = getattr(getattr(request.node, "callspec", None), "params", {})
@@ -117,9 +147,15 @@ def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) ->
 
 @pytest.fixture
 def netem_profile(netem_profiles: NetemProfiles) -> NetemProfile | None:
-    """The handle of this test's one impairment: ``update``, ``replace``, ``pause``, ``observed``, ``assert_*``.
+    """The handle of this test's one impairment, or None in a healthy control run.
 
-    None in a healthy control run.
+    ``update(...)`` changes some arguments, ``replace(...)`` all; ``with pause():`` is a healthy network for a while;
+    ``assert_rtt(median=("100ms", "140ms"))``, ``assert_loss("1%")`` and ``assert_rate("10mbit")`` measure now, between
+    each pod and its peer; ``observed()`` is the kernel's state, read back. Each returns when the network is proven to
+    be as asked. A test with several impairments takes ``netem_profiles`` instead.
+
+    The impairment is set up after all other fixtures and healed before them: in the setup of a fixture the handle is
+    there, but its methods raise ``NotApplied`` unless the marker says ``when="first"``.
     """
     with _refusals():
         return netem_profiles.only
@@ -127,19 +163,26 @@ def netem_profile(netem_profiles: NetemProfiles) -> NetemProfile | None:
 
 @pytest.fixture
 def netem(_netem_test: ImpairedTest) -> Netem:
-    """Impairments for the length of a block: ``impair(...)``, ``partition(a, b)``, ``blackhole(...)``."""
+    """Impairments for the length of a ``with`` or ``async with`` block, proven before its body, healed after it.
+
+    ``impair(...)`` takes the marker's arguments, ``partition(a, b)`` lets nothing pass between two sides,
+    ``blackhole(pods)`` lets nothing in or out; blocks nest and add up::
+
+        with netem.partition("app=web", "app=db"):
+            assert shop.exec("web", ["./checkout"], check=False).returncode != 0
+    """
     return _netem_test.chaos()
 
 
 @pytest.fixture
 def _netem_first(netem_profiles: NetemProfiles, _netem_test: ImpairedTest, request: Any) -> Iterator[None]:
-    """Set up before the test's other fixtures: impairments with ``when="first"``."""
+    """Not for tests: impairs before the test's other fixtures are set up, what says ``when="first"``."""
     yield from _impaired(_netem_test, netem_profiles, "first", request)
 
 
 @pytest.fixture
 def _netem_last(netem_profiles: NetemProfiles, _netem_test: ImpairedTest, request: Any) -> Iterator[None]:
-    """Set up after all other fixtures, so that they come up and go down on a healthy network."""
+    """Not for tests: impairs after all other fixtures, so that they come up and go down on a healthy network."""
     yield from _impaired(_netem_test, netem_profiles, "last", request)
 
 
