@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import socket
+import struct
 
 from pytest_k8s_netem.agent import namespace
 from pytest_k8s_netem.agent.dataplane import bpf, filters, names, netem
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
-from pytest_k8s_netem.model.capabilities import Capabilities, EngineCapability
+from pytest_k8s_netem.model.capabilities import BRANCHES, Capabilities, EngineCapability
 from pytest_k8s_netem.model.impairment import NONE
 
 TYPE_CHECKING = False
@@ -26,6 +27,8 @@ _NEEDS = {
 }
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _NO_DEVICE = 2**31 - 1
+_NETEM = 1 << 16
+_BANDS = struct.pack("=i16x", 2)  # struct tc_prio_qopt of linux/pkt_sched.h
 _NEWUSER = 0x10000000  # CLONE_NEWUSER of linux/sched.h
 
 
@@ -63,10 +66,25 @@ def _engine(name: str, tried: dict[str, str], release: str) -> EngineCapability:
         for need in _NEEDS[name]
         if tried.get(need, "not tried")
     ]
-    refuses: tuple[str, ...] = ()
-    if name == "kernel":
-        refuses = ("ordered", "loss.EveryNth") + (() if _version(release) >= SEEDED_SINCE else ("seed",))
-    return EngineCapability(name, not missing, "; ".join(missing), refuses)
+    branching = bool(tried.get("netem")) or not tried.get("prio")  # tried behind netem only
+    return EngineCapability(
+        name, not missing, "; ".join(missing), refused(name, branching=branching), unpromised(name, release)
+    )
+
+
+def refused(engine: str, *, branching: bool = True) -> tuple[str, ...]:
+    """What an engine cannot do on any kernel; ``branching``: whether this one has sch_prio.
+
+    The user-space engine can do every field: it is our own model of a packet's fate (:mod:`model.fate`).
+    """
+    return ("ordered", "loss.EveryNth", *(() if branching else (BRANCHES,))) if engine == "kernel" else ()
+
+
+def unpromised(engine: str, release: str) -> tuple[str, ...]:
+    """What an engine takes on this kernel without its full effect."""
+    if engine != "kernel":
+        return ()
+    return ("delay_corr",) if _version(release) >= SEEDED_SINCE else ("delay_corr", "seed")
 
 
 _FIXES = {
@@ -75,6 +93,7 @@ _FIXES = {
         "sch_netem",
         "modprobe sch_netem, apt install linux-modules-extra-{release}, or use --netem-engine=userspace",
     ),
+    "prio": ("sch_prio", "modprobe sch_prio"),
     "clsact": ("the clsact qdisc", "modprobe sch_ingress (Linux 4.5 and later have it)"),
     "filter": ("cls_bpf with act_mirred", "modprobe -a cls_bpf act_mirred"),
     "veth": ("veth", "modprobe veth"),
@@ -127,7 +146,8 @@ def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], 
     return {
         "veth": lambda: link("veth", names.device("peer")),
         "ifb": lambda: link("ifb"),
-        "netem": lambda: netlink.add_qdisc(device(), "netem", netem.encode(NONE)),
+        "netem": lambda: netlink.add_qdisc(device(), "netem", netem.encode(NONE), handle=_NETEM),
+        "prio": lambda: netlink.add_qdisc(device(), "prio", _BANDS, parent=_NETEM | 1),
         "clsact": lambda: netlink.add_clsact(device()),
         "filter": filtered,
     }

@@ -8,7 +8,14 @@ from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_k8s_netem.model.impairment import Impairment
     from pytest_k8s_netem.model.plan import Plan
+
+
+BRANCHES = "branches"
+"""Of a plan: packets part ways behind a stage, some go on to a further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +23,16 @@ class EngineCapability:
     """One engine on one kernel.
 
     :ivar available: whether it can be used at all; else ``missing`` says what lacks and what to do about it.
-    :ivar refuses: what it cannot do: names of :attr:`Impairment.changed_fields`, ``loss.EveryNth``, ``seed``.
+    :ivar refuses: what it cannot do: names of :attr:`Impairment.changed_fields`, ``loss.EveryNth``, :data:`BRANCHES`.
+    :ivar unpromised: what it takes, and cannot promise the whole effect of: such names too, and ``seed``. Every plan
+        has a seed, asked for or drawn, so one that is not repeated is no reason to refuse.
     """
 
     name: str
     available: bool
     missing: str = ""
     refuses: tuple[str, ...] = ()
+    unpromised: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +78,32 @@ def check(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
     if engine is None or not engine.available:
         why = engine.missing if engine else "no such engine"
         return (Problem("engine", plan.engine, f"not available on {plan.target} (Linux {capabilities.kernel}): {why}"),)
-    problems = []
-    for stage in plan.stages:
-        for impairment in stage.timeline.impairments:
-            asked = {*impairment.changed_fields(), f"loss.{type(impairment.loss).__name__}"}
-            problems += [
-                Problem(
-                    name,
-                    "",
-                    f"the {engine.name} engine cannot do this on Linux {capabilities.kernel}",
-                    "leave it out, or choose another engine with --netem-engine",
-                ).under(stage.profile)
-                for name in engine.refuses
-                if name in asked
-            ]
+    problems = [
+        _refusal(name, engine, capabilities).under(stage.profile)
+        for stage in plan.stages
+        for impairment in stage.timeline.impairments
+        for name in _asked(impairment)
+        if name in engine.refuses
+    ]
+    if BRANCHES in engine.refuses:
+        problems += [_refusal(BRANCHES, engine, capabilities).under(name) for name in _branching(plan)]
     return tuple(dict.fromkeys(problems))
+
+
+def _refusal(name: str, engine: EngineCapability, capabilities: Capabilities) -> Problem:
+    why = f"the {engine.name} engine cannot do this on Linux {capabilities.kernel}"
+    return Problem(name, "", why, "leave it out, or choose another engine with --netem-engine")
+
+
+def _asked(impairment: Impairment) -> tuple[str, ...]:
+    return (*impairment.changed_fields(), f"loss.{type(impairment.loss).__name__}")
+
+
+def _branching(plan: Plan) -> Iterator[str]:
+    """Profiles behind whose stages packets part ways."""
+    for _, _, classes in plan.sides():
+        ways: dict[tuple[str, ...], set[str]] = {}
+        for entry in classes:
+            for depth in range(1, len(entry.stages) + 1):
+                ways.setdefault(entry.stages[:depth], set()).add("".join(entry.stages[depth : depth + 1]))
+        yield from (plan.stage(chain[-1]).profile for chain, then in ways.items() if len(then) > 1)

@@ -286,7 +286,16 @@ INTERFACE = record(
 CAPABILITIES = record(
     capabilities.Capabilities,
     kernel=TEXT,
-    engines=many(record(capabilities.EngineCapability, name=TEXT, available=BOOL, missing=TEXT, refuses=many(TEXT))),
+    engines=many(
+        record(
+            capabilities.EngineCapability,
+            name=TEXT,
+            available=BOOL,
+            missing=TEXT,
+            refuses=many(TEXT),
+            unpromised=many(TEXT),
+        )
+    ),
     classifiers=many(TEXT),
     privileges=many(TEXT),
 )

@@ -30,7 +30,9 @@ def _percent(value: object, path: str) -> float:
 
 
 def _kilobits(value: object, path: str) -> int:
-    return round(number(value, path, 0, MAX_RATE / 1000) * 1000)
+    """Rounded to the whole bytes a second in which netem counts; what is above nothing stays above nothing."""
+    told = number(value, path, 0, MAX_RATE / 1000)
+    return max(round(told * 125), 1) * 8 if told else 0
 
 
 def _shape(value: object, path: str) -> str:

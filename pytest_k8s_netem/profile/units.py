@@ -76,12 +76,17 @@ def format_share(ratio: float) -> str:
 def parse_rate(value: object, path: str = "") -> int:
     """``"10mbit"``, ``"1.5gbit"``, ``"10mbyte"`` (all per second; ``/s`` may follow) as bit/s.
 
-    :raises ConfigError: for a bare number, a suffix in ``bps``, and outside :data:`MIN_RATE`..:data:`MAX_RATE`.
+    :raises ConfigError: for a bare number, a suffix in ``bps``, what is no whole number of bytes a second (no kernel
+        could hold it), and outside :data:`MIN_RATE`..:data:`MAX_RATE`.
     """
     if isinstance(value, str) and (match := _QUANTITY.fullmatch(value)) and _BPS.fullmatch(match[3] or ""):
         _refuse_bps(value, path, match)
     bits = _scaled(value, path, "a rate", RATE_UNITS, _hint(value, "mbit", "bit"))
-    return _whole(bits, value, path, _RATE)
+    found = _whole(bits, value, path, _RATE)
+    if found % 8:
+        below, above = (written(path, format_rate(found // 8 * 8 + more)) for more in (0, 8))
+        raise refusal(path, value, "no whole number of bytes a second, in which netem counts", f"write {below} or {above}")
+    return found
 
 
 def format_rate(bits: int) -> str:

@@ -79,8 +79,14 @@ LOSSES = st.one_of(
 )
 RATES = st.one_of(
     st.just(Rate()),
-    st.builds(Rate, st.integers(8, 10**15), st.integers(-100, 100)),
-    st.builds(Rate, st.integers(8, 10**15), st.integers(-100, 100), st.integers(1, 99), st.integers(0, 99)),
+    st.builds(Rate, st.integers(1, 125 * 10**12).map(lambda octets: octets * 8), st.integers(-100, 100)),
+    st.builds(
+        Rate,
+        st.integers(1, 125 * 10**12).map(lambda octets: octets * 8),
+        st.integers(-100, 100),
+        st.integers(1, 99),
+        st.integers(0, 99),
+    ),
 )
 SLOTS = st.one_of(
     st.just(Slot()),

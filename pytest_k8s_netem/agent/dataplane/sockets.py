@@ -123,7 +123,10 @@ def _attach(sock: socket.socket, program: bytes) -> None:
 
 
 class Receiver:
-    """Reads many frames with one call (recvmmsg(2)) into memory that is used again and again."""
+    """Reads many frames with one call (recvmmsg(2)) into memory that is used again and again.
+
+    :ivar left_out: frames longer than :data:`FRAME` that the last reading met.
+    """
 
     SLOTS = 32
     _HEADER = struct.Struct("@PIPNPNi0PI0P")
@@ -134,6 +137,7 @@ class Receiver:
 
     def __init__(self) -> None:
         slots = self.SLOTS
+        self.left_out = 0
         self._memory = mmap.mmap(-1, slots * FRAME)  # touched, and so resident, no further than frames reach
         self._view = memoryview(self._memory)
         self._control = ctypes.create_string_buffer(slots * self._CONTROL.size)
@@ -153,8 +157,9 @@ class Receiver:
     def read(self, fd: int) -> list[Arrival]:
         """Up to :data:`SLOTS` frames that wait in a socket; none if none does, or its device has gone.
 
-        A frame longer than :data:`FRAME` is left out.
+        A frame longer than :data:`FRAME` is left out, and counted.
         """
+        self.left_out = 0
         count = self._call(fd, self._headers, self.SLOTS, socket.MSG_DONTWAIT, None)
         if count <= 0:
             return []
@@ -163,7 +168,9 @@ class Receiver:
         stamps = self._CONTROL.iter_unpack(memoryview(self._control)[: count * self._CONTROL.size])
         headers = self._HEADER.iter_unpack(memoryview(self._headers)[: count * self._HEADER.size])
         for (_, _, _, seconds, nanoseconds), (*_, flags, length) in zip(stamps, headers, strict=True):
-            if not flags & socket.MSG_TRUNC:
+            if flags & socket.MSG_TRUNC:
+                self.left_out += 1
+            else:
                 found.append((seconds * 1_000_000_000 + nanoseconds, self._view[start : start + length]))
             start += FRAME
         return found

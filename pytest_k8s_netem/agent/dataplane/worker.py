@@ -167,6 +167,9 @@ class Worker:
 
     def _read(self, port: Port) -> None:
         arrivals = self._receiver.read(port.fd)
+        if self._receiver.left_out:
+            port.packets += self._receiver.left_out
+            port.chain[0].loses(self._receiver.left_out)
         now = time.monotonic_ns()
         shift = now - time.time_ns()
         for stamp, frame in arrivals:

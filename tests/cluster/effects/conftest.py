@@ -1,0 +1,83 @@
+"""Every test here runs on each engine; only what docs/reference/engines.md lists may be skipped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from matrix import listed
+from road import Road
+
+from pytest_k8s_netem.agent.capabilities import SEEDED_SINCE, _version, probe
+from pytest_k8s_netem.model.capabilities import Capabilities
+
+ENGINES = ("userspace", "kernel")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "asks(*names): what of the vocabulary a test asks of an engine")
+
+
+@pytest.fixture(scope="session")
+def capabilities() -> Capabilities:
+    """What this kernel can do, by trying."""
+    return probe()
+
+
+@pytest.fixture(
+    scope="session", params=[pytest.param("userspace"), pytest.param("kernel", marks=pytest.mark.needs("netem"))]
+)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine at hand; the kernel's needs a kernel that has netem, which another lane may be."""
+    return request.param
+
+
+@pytest.fixture
+def lacks(engine: str, capabilities: Capabilities) -> dict[str, str]:
+    """What the documented matrix says that this engine cannot do on this kernel."""
+    return listed(engine, _version(capabilities.kernel) >= SEEDED_SINCE)
+
+
+@pytest.fixture(autouse=True)
+def _asks(request: pytest.FixtureRequest) -> None:
+    """Skip what the matrix lists: ``@pytest.mark.asks("ordered")``."""
+    names = [name for mark in request.node.iter_markers("asks") for name in mark.args]
+    if not names:
+        return
+    lacks = request.getfixturevalue("lacks")
+    for name in names:
+        if name in lacks:
+            pytest.skip(f"listed in docs/reference/engines.md: {name}: {lacks[name]}")
+
+
+def _manifest(name: str, node: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "nodeName": f"node-{node}",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": "none", "command": ["sleep", "infinity"]}],
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def pods(netem_cluster: Any) -> Iterator[Any]:
+    """The cluster with ``left`` on one node, ``right`` and ``other`` on another."""
+    with netem_cluster.apply([_manifest("left", 0), _manifest("right", 1), _manifest("other", 1)]):
+        netem_cluster.wait_ready()
+        yield netem_cluster
+
+
+@pytest.fixture
+def road(pods: Any, netem: Any, engine: str) -> Iterator[Road]:
+    made = Road(pods, netem, engine)
+    yield made
+    made.close()
