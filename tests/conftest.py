@@ -38,6 +38,14 @@ def _postgres() -> str:
     return "" if found else "no postgres: apt install postgresql"
 
 
+def _apiserver() -> str:
+    folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebuilder/bin")
+    lacking = [
+        name for name in ("etcd", "kube-apiserver") if not (os.access(folder / name, os.X_OK) or shutil.which(name))
+    ]
+    return f"no {' and '.join(lacking)}: set KUBEBUILDER_ASSETS to their folder" if lacking else ""
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "linux": lambda: "" if sys.platform == "linux" else f"this is {sys.platform}",
     "root": lambda: "" if os.geteuid() == 0 else "not root",
@@ -46,6 +54,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "uml": _program("linux.uml"),
     "redis": _program("redis-server"),
     "postgres": _postgres,
+    "apiserver": _apiserver,
     "tc": _program("tc"),
     "ping": _program("ping"),
     "iperf3": _program("iperf3"),

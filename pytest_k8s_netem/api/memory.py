@@ -25,7 +25,7 @@ from pytest_k8s_netem.api.objects import (
     version_of,
     where,
 )
-from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, Change, Kind, Listing, Object
+from pytest_k8s_netem.api.protocol import BINDINGS, NAMESPACES, PODS, Change, Kind, Listing, Object
 from pytest_k8s_netem.errors import ApiError, NetemError
 
 TYPE_CHECKING = False
@@ -97,6 +97,8 @@ class MemoryApi:
         """See :meth:`Api.create`."""
         new = typed(kind, obj)
         meta = new["metadata"]
+        if kind == BINDINGS:
+            return self._bind(key_of(PODS, str(meta.get("name", "")), one_namespace(kind, meta, namespace)), new)
         if not meta.get("name") and meta.get("generateName"):
             meta["name"] = metadata.generated(str(meta["generateName"]))
         metadata.validate(kind, new)
@@ -128,6 +130,16 @@ class MemoryApi:
         self._closed = True
         for history in self._histories.values():
             history.wake()
+
+    def _bind(self, key: Key, binding: Object) -> Object:
+        """Put a pod on a node; 409 Conflict if it is on one."""
+        pod = copied(self._find(key))
+        if pod["spec"].get("nodeName"):
+            raise ApiError(409, "Conflict", f"pod {key.name!r} is already assigned to node {pod['spec']['nodeName']!r}")
+        pod["spec"]["nodeName"] = str(binding["target"]["name"])
+        pod["metadata"]["generation"] += 1
+        self._store(key, "MODIFIED", pod)
+        return binding
 
     # Storing
 

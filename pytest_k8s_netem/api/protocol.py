@@ -30,6 +30,8 @@ DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 REPLICASETS = Kind("apps/v1", "ReplicaSet", "replicasets")
 ENDPOINTSLICES = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
+BINDINGS = Kind("v1", "Binding", "bindings")
+"""Created to put a pod on a node, once (``metadata.name`` is the pod's, ``target.name`` the node's); never read."""
 TRAFFICPROFILES = Kind("k8s-netem.riasc.eu/v1", "TrafficProfile", "trafficprofiles", namespaced=False)
 
 

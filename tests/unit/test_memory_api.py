@@ -23,6 +23,7 @@ sys.modules[_spec.name] = suite
 _spec.loader.exec_module(suite)
 
 TestObjects = suite.TestObjects
+TestBindings = suite.TestBindings
 TestUpdates = suite.TestUpdates
 TestDeletion = suite.TestDeletion
 TestWatches = suite.TestWatches

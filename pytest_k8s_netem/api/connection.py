@@ -1,0 +1,170 @@
+"""The one importer of the ``kubernetes`` client: where the API server is, who we are, and pooled connections to it.
+
+Of the client it uses what speaks to clusters of all kinds (kubeconfig, exec plugins, tokens, proxies, TLS), not its
+models: answers stay as they came. What it touches is the same in releases 36 and 37.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from contextlib import suppress
+from urllib.parse import urlencode
+
+from pytest_k8s_netem.api.refusals import refusal, unreachable
+from pytest_k8s_netem.errors import ProviderError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from urllib3 import BaseHTTPResponse
+
+CONNECT_SECONDS = 5.0
+REQUEST_SECONDS = 30.0
+"""For each part of an answer; the API server itself gives up after 60 s."""
+POOL = 64
+"""Connections that are kept: all requests at once and a watch of each kind."""
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class Connection:
+    """An API server and our credentials; made by :meth:`from_kubeconfig` or :meth:`in_cluster`. Thread-safe.
+
+    :ivar host: ``https://address:port``, without a slash at its end.
+    """
+
+    def __init__(self, configuration: Any) -> None:
+        from kubernetes.client.rest import RESTClientObject
+
+        configuration.connection_pool_maxsize = POOL
+        self._configuration = configuration
+        self._pools = RESTClientObject(configuration).pool_manager
+        self.host = str(configuration.host).rstrip("/")
+
+    @classmethod
+    def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Connection:
+        """Of a kubeconfig file (None: KUBECONFIG or ~/.kube/config) and one of its contexts (None: the current one).
+
+        :raises ProviderError: if it cannot be used.
+        """
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        named = f"{path or 'the default kubeconfig'}{f', context {context}' if context else ''}"
+        try:
+            load: Any = config.load_kube_config  # the client has no types
+            load(path, context, configuration, persist_config=False)
+        except (config.ConfigException, OSError, ValueError) as error:
+            raise ProviderError(f"{named} names no cluster: {error}") from None
+        return cls(configuration)
+
+    @classmethod
+    def in_cluster(cls) -> Connection:
+        """Of the pod that this process runs in, by its service account.
+
+        :raises ProviderError: if it runs in none.
+        """
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        try:
+            load: Any = config.load_incluster_config
+            load(configuration)
+        except config.ConfigException as error:
+            raise ProviderError(f"not in a cluster: {error}") from None
+        return cls(configuration)
+
+    def headers(self) -> dict[str, str]:
+        """The credentials that travel as headers, renewed if they were about to expire."""
+        settings = self._configuration.auth_settings().values()
+        return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What a connection of another library needs; None for plain HTTP."""
+        if not self.host.startswith("https:"):
+            return None
+        said = self._configuration
+        context = ssl.create_default_context(cafile=said.ssl_ca_cert, cadata=getattr(said, "ca_cert_data", None))
+        if said.assert_hostname is False or not said.verify_ssl:
+            context.check_hostname = False
+        if not said.verify_ssl:
+            context.verify_mode = ssl.CERT_NONE
+        if said.cert_file:
+            context.load_cert_chain(said.cert_file, said.key_file)
+        return context
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> Any:
+        """The decoded JSON of an answer.
+
+        :raises ApiError: with the server's status, or 0 Unreachable.
+        """
+        import urllib3
+
+        headers = {"Accept": "application/json", "Content-Type": content_type, **self.headers()}
+        content = None if body is None else json.dumps(body).encode()
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=REQUEST_SECONDS)
+        try:
+            answer = self._pools.request(method, self._url(path, query), body=content, headers=headers, timeout=timeout)
+        except urllib3.exceptions.HTTPError as error:
+            raise unreachable(self.host, error) from None
+        if not 200 <= answer.status < 300:
+            raise refusal(answer.status, answer.data)
+        return json.loads(answer.data)
+
+    def stream(self, path: str, query: Mapping[str, str], silence: float) -> Stream:
+        """An answer that comes line by line and may be silent for as many seconds.
+
+        :raises ApiError: as :meth:`request`.
+        """
+        import urllib3
+
+        headers = {"Accept": "application/json", **self.headers()}
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=silence)
+        try:
+            answer = self._pools.request(
+                "GET", self._url(path, query), headers=headers, timeout=timeout, preload_content=False
+            )
+            if answer.status != 200:
+                raise refusal(answer.status, answer.read())
+        except urllib3.exceptions.HTTPError as error:
+            raise unreachable(self.host, error) from None
+        return Stream(answer)
+
+    def close(self) -> None:
+        """Close what is idle; streams end when they are closed themselves."""
+        self._pools.clear()
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> str:
+        return f"{self.host}{path}{'?' + urlencode(query) if query else ''}"
+
+
+class Stream:
+    """Lines of an answer that goes on; read by one thread, closed by any."""
+
+    def __init__(self, answer: BaseHTTPResponse) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Each line as it comes; ends when the server ends it, breaks off or stays silent for too long."""
+        import urllib3
+
+        rest = b""
+        with suppress(urllib3.exceptions.HTTPError):
+            for chunk in self._answer.stream(None):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+
+    def close(self) -> None:
+        """Wake the reader and give the connection up."""
+        with suppress(Exception):  # it may be closed already, or at this moment
+            self._answer.shutdown()  # interrupts a read in another thread
+        self._answer.close()

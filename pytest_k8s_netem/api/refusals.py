@@ -1,0 +1,60 @@
+"""An API server's refusals as :class:`ApiError`: ``metav1.Status`` and what comes in its place. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import Any
+
+from pytest_k8s_netem.errors import ApiError
+from pytest_k8s_netem.model.problem import Problem
+
+UNREACHABLE = "Unreachable"
+"""Reason of an error with status 0: no answer came."""
+_MOST = 2000
+"""Characters of an answer in no known form that a message repeats."""
+_LEAD = re.compile(r'(?:Invalid|Unsupported|Required) value: (?:"(?:object|array|string|number|integer|boolean)": )?')
+"""How the server begins the message of a check, before its own words (k8s.io/apimachinery, util/validation/field)."""
+
+
+def refusal(status: int, body: bytes) -> ApiError:
+    """The error for an answer that is none."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        return ApiError(status, _phrase(status), body.decode(errors="replace").strip()[:_MOST] or _phrase(status))
+    return of_status(said, status)
+
+
+def of_status(said: dict[str, Any], status: int = 0) -> ApiError:
+    """The error for a Status object, whose own code counts more than the answer's."""
+    code = int(said.get("code") or status)
+    message = str(said.get("message") or "")
+    head, invalid, _ = message.partition(" is invalid: ")
+    problems = [_problem(cause) for cause in (said.get("details") or {}).get("causes") or ()]
+    if invalid and problems:
+        message = f"{head} is invalid"
+    else:
+        problems = []
+    return ApiError(code, str(said.get("reason") or _phrase(code)), message, problems)
+
+
+def unreachable(host: str, error: Exception) -> ApiError:
+    """The error for no answer at all."""
+    reason = getattr(error, "reason", None) or error
+    return ApiError(0, UNREACHABLE, f"the API server {host} does not answer: {reason}")
+
+
+def _problem(cause: dict[str, Any]) -> Problem:
+    why = str(cause.get("message") or cause.get("reason") or "not valid")
+    return Problem(str(cause.get("field") or ""), "", _LEAD.sub("", why, count=1) or why)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase.replace(" ", "")
+    except ValueError:
+        return f"Status{status}"
