@@ -77,8 +77,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         asked = {"netem_profile", "netem_profiles"} & set(names)
         if (asked or any(True for _ in item.iter_markers("netem"))) and APPLY_LAST not in names:
-            names.insert(0, APPLY_FIRST)
+            names.insert(_wider(item), APPLY_FIRST)
             names.append(APPLY_LAST)
+
+
+def _wider(item: pytest.Item) -> int:
+    """How many of a test's fixtures have a wider scope; pytest sets those up first, and so do we."""
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    scopes = [known[name][-1].scope if known.get(name) else "function" for name in getattr(item, "fixturenames", ())]
+    return next((at for at, scope in enumerate(scopes) if scope == "function"), len(scopes))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -126,6 +133,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember how the body ended, and put what is known of the impairments beside the report."""
+    if call.excinfo is not None and SESSION in item.config.stash and not item.config.option.fulltrace:
+        from pytest_k8s_netem.report import tracebacks
+
+        tracebacks.shorten(call.excinfo.value)
     report = yield
     if call.when == "call":
         item.stash[OUTCOME] = "skipped" if hasattr(report, "wasxfail") else report.outcome

@@ -6,12 +6,12 @@ import asyncio
 
 from pytest_k8s_netem.cluster.handle import NetemProfile, unused_name
 from pytest_k8s_netem.cluster.imposition import Imposition
-from pytest_k8s_netem.cluster.spec import Spec
+from pytest_k8s_netem.cluster.spec import FACE, Spec
 from pytest_k8s_netem.profile import arguments as vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from pytest_k8s_netem.cluster.measuring import Measuring
@@ -85,16 +85,31 @@ class Netem:
         return self._block(name, arguments)
 
     def partition(self, a: str | list[str], b: str | list[str], *, name: str = "partition", **options: Any) -> Block:
-        """No packet passes between ``a`` and ``b``, in either direction, and nobody is told."""
-        return self._block(name, {**vocabulary.partition(a, b), **options})
+        """No packet passes between ``a`` and ``b``, in either direction, and nobody is told.
+
+        :raises ConfigError: for an option that contradicts that.
+        """
+        how, what = _split(options)
+        return self._block(name, {**vocabulary.partition(a, b, **what), **how})
 
     def blackhole(self, pods: str | list[str] | None = None, *, name: str = "blackhole", **options: Any) -> Block:
-        """What the pods (default: all of the test's namespace) send, or as ``from_``, ``direction`` say, vanishes."""
-        said = {**vocabulary.blackhole(pods), **options} if pods is not None else {**vocabulary.blackhole(), **options}
-        return self._block(name, said)
+        """What the pods (default: all of the test's namespace) send and receive vanishes.
+
+        ``to``, ``from_`` or ``direction`` say that only some of it does.
+
+        :raises ConfigError: for an option that contradicts that.
+        """
+        how, what = _split(options)
+        return self._block(name, {**vocabulary.blackhole(pods, **what), **how})
 
     def _block(self, name: str, arguments: dict[str, Any]) -> Block:
         own = unused_name(name, self._names)
         spec = Spec(own, arguments, (BLOCK_LEVEL, len(self._names)))
         self._names[own] = spec
         return Block(self, spec)
+
+
+def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(how strictly it is taken, what becomes of packets)."""
+    how = {key: value for key, value in options.items() if key in FACE}
+    return how, {key: value for key, value in options.items() if key not in FACE}

@@ -95,8 +95,10 @@ class Cluster:
         try:
             pod.object  # noqa: B018 - asks whether it exists
         except ApiError as error:
+            if error.status != 404:
+                raise
             there = ", ".join(other.name for other in self.pods(namespace=namespace)) or "none"
-            raise ClusterError(f"no pod {name!r} in namespace {namespace!r}; there are: {there}") from error
+            raise ClusterError(f"no pod {name!r} in namespace {namespace!r}; there are: {there}") from None
         return pod
 
     def pods(self, selector: str = "", *, namespace: str = DEFAULT) -> list[Pod]:

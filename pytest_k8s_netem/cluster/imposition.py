@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 
-from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.api.protocol import PODS, TRAFFICPROFILES
 from pytest_k8s_netem.cluster.record import Record
 from pytest_k8s_netem.controller import waiting
 from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, NotApplied
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.cluster.provider import Provider
-    from pytest_k8s_netem.controller.evidence import Evidence
+    from pytest_k8s_netem.controller.evidence import Evidence, Gap
     from pytest_k8s_netem.model.observed import CheckObserved, Observed
     from pytest_k8s_netem.model.plan import Check
 
@@ -28,6 +28,7 @@ VERIFY_WITHIN = 30.0
 """Seconds for an impairment to be verified; its probe budget is far below, but a loaded machine is no error."""
 SETTLE_WITHIN = 5.0
 """Seconds to prove anew what a neighbour's coming or going has disturbed."""
+NO_POD = ": make pods with netem_cluster.apply(...) in a fixture of the test"
 HEAL_WITHIN = 15.0
 """Seconds for a healing: queues drain for at most one, the rest is room for an overloaded machine."""
 
@@ -59,7 +60,7 @@ class Imposition:
         made = await self._provider.api.create(TRAFFICPROFILES, copy.deepcopy(self.object))
         self._generation = made["metadata"]["generation"]
         try:
-            await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN)
+            await self._verified()
         except BaseException:
             await asyncio.shield(self._remove())
             raise
@@ -77,10 +78,18 @@ class Imposition:
         phrase = describe(parse(obj))
         done = await self._provider.api.patch(TRAFFICPROFILES, self.key, patch)
         self._generation = done["metadata"]["generation"]
-        await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN)
+        await self._verified()
         self.object = {**self.object, "spec": copy.deepcopy(obj["spec"])}
         self.record.phrase = phrase
         await self._note(probes=True)
+
+    async def _verified(self) -> None:
+        """Wait until it is; an error tells the name that the user knows."""
+        try:
+            await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN)
+        except NetemError as error:
+            fix = "" if (await self._provider.api.list(PODS)).items else NO_POD
+            raise type(error)(f"impairment {self.name!r}: {error}{fix}") from None
 
     async def pause(self) -> None:
         """Heal, keeping what was met so far; :meth:`begin` goes on."""
@@ -113,6 +122,10 @@ class Imposition:
         self.demand()
         evidence = await self._provider.controller.evidence(self.key)
         return {pod: part.observed for pod, part in evidence.pods.items()}
+
+    async def gaps(self) -> tuple[Gap, ...]:
+        """Where it was lost so far, read back now."""
+        return (await self._provider.controller.evidence(self.key)).gaps
 
     async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
         """Run probes in pods: per pod the checks' results, in order."""

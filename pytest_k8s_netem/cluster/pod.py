@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from pytest_k8s_netem.api.protocol import PODS
 from pytest_k8s_netem.cluster.provider import Completed
-from pytest_k8s_netem.errors import ClusterError
+from pytest_k8s_netem.errors import ClusterError, ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Pod:
 
     def _spawn(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes, container: str) -> Process:
         if isinstance(argv, str):
-            raise TypeError(f"argv is a list of words, not one string: {argv.split()!r}")
+            raise ConfigError(f"argv is a list of words, not one string: {argv.split()!r}")
         started = self._provider.spawn(self.object, list(argv), container=container, env=env, stdin=stdin)
         return Process(self._portal, f"{self.namespace}/{self.name}", self._portal.call(started))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from pytest_k8s_netem.controller import nothing
 from pytest_k8s_netem.controller.status import MOST_PODS, condition
 from pytest_k8s_netem.controller.targets import TRIES
 from pytest_k8s_netem.judge.verdict import READ_BACK
@@ -81,7 +82,7 @@ class Renderer:
         if state.ended:
             return (False, "Ended", "its duration is over")
         if not pods:
-            return _nothing(state, "NothingSelected", f"{state.name} selects no pod")
+            return _nothing(state, "NothingSelected", self._no_pod(state))
         if not expected:
             return (None, "WaitingForPods", f"none of the {len(pods)} pods that it selects runs")
         if len(holding) < len(expected):
@@ -94,8 +95,12 @@ class Renderer:
         """Plans are in force; whether the profile has a part in any."""
         if any(state.name in self._fleet.targets[pod].profiles for pod in holding):
             return (True, "Applied", "")
-        why = f"{state.name} takes no packet of the {len(holding)} pods it selects: its peers select nothing"
+        profile = state.effective
+        why = nothing.no_peer(profile, self._rounds.index, len(holding)) if profile is not None else ""
         return _nothing(state, "NothingMatched", why)
+
+    def _no_pod(self, state: ProfileState) -> str:
+        return nothing.no_pod(state.effective, self._rounds.index) if state.effective is not None else ""
 
     def _verified(self, state: ProfileState, unverified: dict[str, str]) -> Words:
         if not unverified:

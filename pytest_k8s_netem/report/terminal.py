@@ -4,10 +4,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     import pytest
+
 
 def line(fact: Mapping[str, Any]) -> str:
     """One impairment in one line: who, what, asked against measured, packets met."""
@@ -20,9 +21,20 @@ def _measured(fact: Mapping[str, Any]) -> Iterator[str]:
         yield f"measured RTT {low} ms" if low == high else f"measured RTT {low}..{high} ms"
     packets, dropped = fact["packets"], fact["dropped"]
     lost = f", {dropped} lost ({dropped / packets:.1%})" if packets and dropped else ""
-    yield f"{packets} packets met{lost}"
-    yield f"{len(fact['pods'])} pods, {fact['engine'] or 'no'} engine, proven by {fact['proof'] or 'nothing'}"
+    yield f"{_counted(packets, 'packet')} met{lost}"
+    yield f"{_pods(fact['pods'])}, {fact['engine'] or 'no'} engine, proven by {fact['proof'] or 'nothing'}"
     yield from fact["findings"]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _pods(keys: Sequence[str]) -> str:
+    """Two by name, more by number; a name without its namespace, which is mostly the test's own."""
+    if not 0 < len(keys) <= 2:
+        return _counted(len(keys), "pod")
+    return " and ".join(f"pod/{key.rpartition('/')[2]}" for key in keys)
 
 
 def summary(reporter: pytest.TerminalReporter, prop: str, *, verbose: bool) -> None:

@@ -1,0 +1,73 @@
+"""What to say of a profile whose words select nothing: what was looked for, where, and what is there instead; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pytest_k8s_netem.model.plan import Direction
+from pytest_k8s_netem.profile.selectors import format_selection
+from pytest_k8s_netem.resolve import objects
+from pytest_k8s_netem.resolve.rules import peers_of
+from pytest_k8s_netem.resolve.select import in_namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from pytest_k8s_netem.profile.trafficprofile import Selection, TrafficProfile
+    from pytest_k8s_netem.resolve.index import Index
+
+EVERY = "every pod"
+"""How a selection of all pods is written."""
+MOST = 12
+"""Pods that a message lists."""
+
+
+def no_pod(profile: TrafficProfile, index: Index) -> str:
+    """A profile selects no pod."""
+    words = format_selection(profile.pods)
+    told = "there is no pod to impair" if words == EVERY else f"{words} selects no pod"
+    return f"{told}{_where(profile.pods)}; {_there(profile.pods, index)}"
+
+
+def no_peer(profile: TrafficProfile, index: Index, pods: int) -> str:
+    """A profile takes no packet of its pods, since its peers are nowhere."""
+    peers = dict.fromkeys(peer for way in Direction for peer in peers_of(profile, way))
+    told = "; ".join(f"{format_selection(peer)} selects nothing{_where(peer)}" for peer in peers)
+    there = _there(next(iter(peers), profile.pods), index)
+    return f"no packet of the selected pods ({pods}) is met: {told or 'its rules have no peer'}; {there}"
+
+
+def _where(selection: Selection) -> str:
+    if not selection.names:
+        return ""
+    word = "namespace" if len(selection.names) == 1 else "namespaces"
+    return f" in {word} {', '.join(selection.names)}"
+
+
+def _there(selection: Selection, index: Index) -> str:
+    """The pods where it looked, with their labels; else where there are any."""
+    near = [key for key in index.live if in_namespaces(index, objects.namespace(key), selection)]
+    if near:
+        return f"there are {_some([_pod(key, index.live[key]) for key in near])}"
+    far = Counter(objects.namespace(key) for key in index.live)
+    if not far:
+        return "there is no pod at all"
+    elsewhere = _some([f"{name} ({count})" for name, count in sorted(far.items())])
+    return f"that has no pods; there are some in namespace {elsewhere}: say namespaces= to reach them"
+
+
+def _pod(key: str, pod: Mapping[str, Any]) -> str:
+    labels = ",".join(f"{name}={value}" for name, value in sorted(objects.labels(pod).items()))
+    return f"pod/{key.partition('/')[2]} ({labels or 'no labels'})"
+
+
+def _some(texts: list[str]) -> str:
+    return ", ".join(_cut(texts))
+
+
+def _cut(texts: list[str]) -> Iterator[str]:
+    yield from texts[:MOST]
+    if len(texts) > MOST:
+        yield f"and {len(texts) - MOST} more"

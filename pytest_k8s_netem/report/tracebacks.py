@@ -1,0 +1,34 @@
+"""Tracebacks of errors that were raised on purpose: they end at the user's own line, where he can act."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from pytest_k8s_netem.errors import NetemError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PACKAGE = str(Path(__file__).parents[1]) + "/"
+
+
+def shorten(error: BaseException | None) -> None:
+    """Cut off what lies below the user's call into this package; errors of any other kind keep all of it."""
+    while isinstance(error, NetemError | AssertionError):
+        _cut(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _cut(entry: TracebackType | None) -> None:
+    users: TracebackType | None = None
+    while entry is not None:
+        name = entry.tb_frame.f_code.co_filename
+        if name.startswith(PACKAGE):
+            if users is not None:
+                users.tb_next = None
+            return
+        if name != contextlib.__file__:  # between a with statement and our context manager
+            users = entry
+        entry = entry.tb_next
