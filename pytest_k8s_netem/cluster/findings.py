@@ -9,9 +9,10 @@ from pytest_k8s_netem.judge.effect import Outcome, decide
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pytest_k8s_netem.cluster.record import Record
+    from pytest_k8s_netem.controller.evidence import Gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,18 @@ class Strictness:
         return replace(self, **{key: said[key] for key in ("inert", "unexercised") if key in said})
 
 
+def lost(name: str, gaps: Iterable[Gap]) -> list[Finding]:
+    """What gaps in the proof say, one by one."""
+    return [
+        Finding("error", "lost", f"impairment {name!r} lost {_span(gap.start, gap.end)} on pod/{gap.pod}: {gap.cause}")
+        for gap in gaps
+    ]
+
+
 def judge(record: Record, strictness: Strictness) -> list[Finding]:
     """What is to be told of an ended impairment, gravest first."""
     who = f"impairment {record.name!r}"
-    found = [
-        Finding("error", "lost", f"{who} lost {_span(gap.start, gap.end)} on pod/{gap.pod}: {gap.cause}")
-        for gap in record.gaps
-    ]
+    found = lost(record.name, record.gaps)
     found += [Finding("error", "lost", f"{who} no longer held: {problem}") for problem in record.problems]
     if not record.pods:
         return found

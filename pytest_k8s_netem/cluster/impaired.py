@@ -8,7 +8,7 @@ from pytest_k8s_netem.cluster import findings
 from pytest_k8s_netem.cluster.chaos import Netem
 from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
 from pytest_k8s_netem.cluster.imposition import Imposition, begin_all, end_all
-from pytest_k8s_netem.errors import ConfigError
+from pytest_k8s_netem.errors import ClusterError, ConfigError, ProofError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,12 +67,26 @@ class ImpairedTest:
         )
 
     def begin(self, when: str) -> None:
-        """Impair what is declared for ``when`` (``first``, ``last``), all of it or nothing."""
+        """Impair what is declared for ``when`` (``first``, ``last``), all of it or nothing.
+
+        :raises ClusterError: if the cluster is no more.
+        :raises ProofError: if what was begun earlier has not held until now.
+        """
+        if why := self._session.provider.lost():
+            raise ClusterError(why)
+        earlier = [part.imposition for part in self._declared.values() if part.begun]
         due = [part for part in self._declared.values() if _when(part) == when]
         for part in due:
             part.begun = True
         if due:
             self._session.portal.call(begin_all([part.imposition for part in due]))
+        lost = [text for imposition in earlier for text in self._lost(imposition)]
+        if lost:
+            raise ProofError("\n".join(lost))
+
+    def _lost(self, imposition: Imposition) -> list[str]:
+        gaps = self._session.portal.call(imposition.gaps())
+        return [finding.text for finding in findings.lost(imposition.name, gaps)]
 
     def end(self, when: str) -> None:
         """Heal what was begun for ``when``, last begun first healed; judge what it did."""

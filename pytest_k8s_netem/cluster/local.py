@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.api.protocol import Api, Object
     from pytest_k8s_netem.cluster.session import Choices
     from pytest_k8s_netem.local.process import Process
     from pytest_k8s_netem.run.events import EventLog
@@ -47,12 +47,15 @@ class LocalCommand:
 
 
 class LocalProvider:
-    """See :class:`pytest_k8s_netem.cluster.provider.Provider`."""
+    """See :class:`pytest_k8s_netem.cluster.provider.Provider`.
+
+    :param api: where the cluster's objects are; a memory store if none is given.
+    """
 
     name = "local"
 
-    def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
-        self.api = MemoryApi()
+    def __init__(self, choices: Choices, directory: Path, events: EventLog, api: Api | None = None) -> None:
+        self.api: Api = MemoryApi() if api is None else api
         self._runtime = Runtime(self.api)
         self._embedded = EmbeddedCluster(self._runtime, directory, nodes=choices.nodes, gate=self._gate)
         self.controller = TrafficController(
@@ -75,6 +78,10 @@ class LocalProvider:
 
     async def _gate(self, pod: Object) -> None:
         await self.controller.gate(pod)
+
+    def lost(self) -> str:
+        """Its node host has ended, and everything in it."""
+        return "the embedded cluster has ended: its node host was killed" if self._embedded.host.lost.is_set() else ""
 
     def check(self, manifest: Object) -> Object:
         """What the embedded cluster can honour."""

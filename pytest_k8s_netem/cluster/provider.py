@@ -58,6 +58,9 @@ class Provider(Protocol):
     async def stop(self) -> None:
         """Take down all that :meth:`start` made."""
 
+    def lost(self) -> str:
+        """Why the cluster is no more although nobody stopped it; "" while it lives."""
+
     def check(self, manifest: Object) -> Object:
         """The manifest as this provider takes it.
 

@@ -28,6 +28,8 @@ async def ready(provider: Provider, namespace: str, selector: str, timeout: floa
     waiting: list[str] = []
 
     async def settled() -> bool:
+        if why := provider.lost():
+            raise ClusterError(why)
         listing = await provider.api.list(PODS, namespace, selector)
         alive = [pod for pod in listing.items if not pod["metadata"].get("deletionTimestamp")]
         hopeless = [pod for pod in alive if not _done(pod) and _reason(pod) in HOPELESS]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.refusals import Failures, Refusals
 from pytest_k8s_netem.controller.targets import Target, digest, profiles_of
-from pytest_k8s_netem.controller.world import address, running
+from pytest_k8s_netem.controller.world import address, leaving, running
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.plan import Plan
 from pytest_k8s_netem.resolve.affected import affected
@@ -97,9 +97,11 @@ class Rounds:
         return set(affected(before, self.index))
 
     def expected(self, key: str) -> bool:
-        """Whether a selected pod has to hold its plan: it runs, or waits for just that."""
+        """Whether a selected pod has to hold its plan: it runs and stays, or waits for just that."""
         pod = self._keeper.pod(key)
-        return pod is not None and (running(pod) or pod["metadata"].get("uid") in self.gated)
+        if pod is None or leaving(pod):
+            return False
+        return running(pod) or pod["metadata"].get("uid") in self.gated
 
     async def _attach(self) -> Failures:
         """Attach all pods that a profile selects; failures only of those that are expected."""
@@ -127,7 +129,7 @@ class Rounds:
 
     def _reachable(self, key: str) -> bool:
         pod = self._keeper.pod(key)
-        return pod is not None and bool(address(pod))
+        return pod is not None and bool(address(pod)) and not leaving(pod)
 
     # Plans into force
 

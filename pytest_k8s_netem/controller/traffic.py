@@ -237,8 +237,8 @@ class TrafficController:
             observed = await target.observe()
             earlier = tuple((old, seen) for at, old, seen in target.earlier if at > since)
             return PodEvidence(plan, observed, judge(plan, observed), earlier)
-        if target.session is None:
-            for name in target.profiles:
+        if self._fleet.targets.get(target.key) is target and self._rounds.expected(target.key):
+            for name in target.profiles:  # a pod that is there and cannot be read back may hold anything
                 self._gaps.open(name, target.key, "session", target.lost_at or time.time())
         return None
 

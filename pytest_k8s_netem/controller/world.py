@@ -81,6 +81,11 @@ def running(pod: Object) -> bool:
     return bool((pod.get("status") or {}).get("phase") == "Running")
 
 
+def leaving(pod: Object) -> bool:
+    """Whether it is being deleted: what it holds it keeps to its end, which may come at any moment."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
 def address(pod: Object) -> str:
     """Its address; "" = it has no network yet."""
     return str((pod.get("status") or {}).get("podIP") or "")

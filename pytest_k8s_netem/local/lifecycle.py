@@ -70,7 +70,7 @@ class PodLife:
         self._specs = list(pod["spec"]["containers"])
         self._states = [podstatus.ContainerState(spec["name"], spec.get("image", "")) for spec in self._specs]
         self._processes: dict[str, Process] = {}
-        self._written: Mapping[str, Any] = {}
+        self._written: Mapping[str, Any] = dict(pod.get("status") or {})
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = False
@@ -123,7 +123,12 @@ class PodLife:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def publish(self) -> None:
-        """Write the status, if it changed; one write at a time, each of the newest state."""
+        """Write the status, if it changed; one write at a time, each of the newest state.
+
+        A lost node says nothing any more: its pods have not ended, they are out of reach.
+        """
+        if self._around.host.lost.is_set():
+            return
         await self._around.before_ready()
         async with self._writing:
             new = podstatus.status(self._states, self.addresses, self._hosts, self._started, self._written)

@@ -73,6 +73,14 @@ class Run:
         """Let the suite go on."""
         (self.home / sign).touch()
 
+    def told(self, event: str) -> None:
+        """Wait for an event of the run's log."""
+
+        def there() -> bool:
+            return any(f'"is": "{event}"' in log.read_text() for log in self.runtime.rglob("events.jsonl"))
+
+        until(there, lambda: f"no {event}: {self.output}")
+
     def look(self) -> Living:
         """Everything that the run has started so far."""
         self.seen |= living([*descendants(self.process.pid), *with_environment(f"HOME={self.home}")])

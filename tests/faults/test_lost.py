@@ -1,0 +1,121 @@
+"""What the user is told when a part of the plugin dies under a test, and that the next test has its network."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from plain_run import Run, begin
+
+pytestmark = [pytest.mark.needs("linux", "netns", "ping"), pytest.mark.timeout(180)]
+
+SUITE = """
+@pytest.mark.netem(delay="30ms", pods="app=web", to="app=db")
+def test_impaired(pods, send, signs):
+    say, await_sign = signs
+    send()
+    say("body")
+    await_sign("go")
+    {body}
+
+@pytest.mark.netem(delay="40ms", pods="app=web", to="app=db")
+def test_after(ping):
+    assert 40 <= ping()
+"""
+LOST = re.compile(r"impairment 'netem' lost from \d\d:\d\d:\d\d to (\d\d:\d\d:\d\d|the end) on pod/default/web: (\w+)")
+
+
+def _kill(who: Callable[[Run], int], number: int) -> Callable[[Run], None]:
+    return lambda run: os.kill(who(run), number)
+
+
+DEATHS = {
+    "the agent": _kill(lambda run: run.agent, signal.SIGKILL),
+    "the worker": _kill(lambda run: run.workers[0], signal.SIGKILL),
+    "the worker, stopped": _kill(lambda run: run.workers[0], signal.SIGSTOP),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_loss_is_an_error_of_that_test_alone(death: str, tmp_path: Path, cleanup: ExitStack) -> None:
+    run = begin(tmp_path, cleanup, SUITE.format(body="pass"), "--netem-engine=userspace")
+    run.reached("body")
+    run.look()
+    DEATHS[death](run)
+    run.told("GapOpened")
+    run.allow("go")
+    assert run.ended() == 1, run.output
+    assert run.outcomes == {"passed": 2, "error": 1}, run.output
+    assert LOST.search(run.output), run.output
+    assert "Traceback" not in run.output
+    run.nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("body", "outcomes"),
+    [
+        ("assert not 'the failure'", {"failed": 1, "passed": 1}),
+        ("pytest.skip('the skip')", {"skipped": 1, "passed": 1}),
+        ("pytest.xfail('the excuse')", {"xfailed": 1, "passed": 1}),
+    ],
+    ids=["failed", "skipped", "xfailed"],
+)
+def test_a_loss_masks_no_other_outcome(body: str, outcomes: dict[str, int], tmp_path: Path, cleanup: ExitStack) -> None:
+    run = begin(tmp_path, cleanup, SUITE.format(body=body))
+    run.reached("body")
+    run.look()
+    DEATHS["the agent"](run)
+    run.told("GapOpened")
+    run.allow("go")
+    run.ended()
+    assert run.outcomes == outcomes, run.output
+    run.nothing_left()
+
+
+def test_a_loss_before_the_body_is_a_setup_error(tmp_path: Path, cleanup: ExitStack) -> None:
+    source = """
+    @pytest.fixture
+    def slow_to_come(pods, signs):
+        say, await_sign = signs
+        say("between")
+        await_sign("go")
+
+    @pytest.mark.netem(delay="30ms", pods="app=web", to="app=db", when="first", inert="ignore")
+    def test_impaired(slow_to_come):
+        raise SystemExit("the body ran")
+
+    def test_after(ping):
+        assert ping() < 30
+    """
+    run = begin(tmp_path, cleanup, source)
+    run.reached("between")
+    run.look()
+    DEATHS["the agent"](run)
+    run.told("GapOpened")
+    run.allow("go")
+    assert run.ended() == 1, run.output
+    assert run.outcomes == {"passed": 1, "error": 1}, run.output
+    assert "ERROR at setup of test_impaired" in run.output
+    assert LOST.search(run.output), run.output
+    run.nothing_left()
+
+
+@pytest.mark.parametrize("who", ["stub", "first"])
+def test_a_lost_cluster_is_told_to_every_test(who: str, tmp_path: Path, cleanup: ExitStack) -> None:
+    run = begin(tmp_path, cleanup, SUITE.format(body="pass"))
+    run.reached("body")
+    run.look()
+    os.kill(getattr(run, who), signal.SIGKILL)
+    run.allow("go")
+    assert run.ended(30) == 1, run.output
+    assert run.outcomes == {"passed": 1, "error": 2}, run.output
+    assert LOST.search(run.output), run.output
+    assert "ERROR at setup of test_after" in run.output
+    assert "the embedded cluster has ended" in run.output
+    assert "Traceback" not in run.output
+    run.nothing_left()
