@@ -133,10 +133,13 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember how the body ended, and put what is known of the impairments beside the report."""
-    if call.excinfo is not None and SESSION in item.config.stash and not item.config.option.fulltrace:
+    if call.excinfo is not None and SESSION in item.config.stash:
         from pytest_k8s_netem.report import tracebacks
 
-        tracebacks.shorten(call.excinfo.value)
+        if not item.config.option.fulltrace:
+            tracebacks.shorten(call.excinfo.value)
+        if item.config.stash[options.SETTINGS].missing == "skip":
+            call.excinfo = tracebacks.skipped(call.excinfo)
     report = yield
     if call.when == "call":
         item.stash[OUTCOME] = "skipped" if hasattr(report, "wasxfail") else report.outcome

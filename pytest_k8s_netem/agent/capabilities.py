@@ -91,7 +91,8 @@ _FIXES = {
     "ifb": ("ifb", "modprobe ifb, or use --netem-engine=userspace"),
     "netem": (
         "sch_netem",
-        "modprobe sch_netem, apt install linux-modules-extra-{release}, or use --netem-engine=userspace",
+        "modprobe sch_netem (apt install linux-modules-extra-{release}), use --netem-engine=userspace, "
+        "or run in a guest that has it: --netem-guest",
     ),
     "prio": ("sch_prio", "modprobe sch_prio"),
     "clsact": ("the clsact qdisc", "modprobe sch_ingress (Linux 4.5 and later have it)"),

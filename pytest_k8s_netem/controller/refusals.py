@@ -6,16 +6,23 @@ from collections.abc import Iterable, Mapping
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.model.capabilities import ENGINE
+from pytest_k8s_netem.resolve.layout import TOO_MANY_OVERLAPS
 from pytest_k8s_netem.resolve.select import profiles_by_pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_k8s_netem.controller.profiles import ProfileBook
+    from pytest_k8s_netem.model.problem import Problem
     from pytest_k8s_netem.resolve.index import Index
     from pytest_k8s_netem.resolve.resolve import Resolution
 
-OWN_REASONS = frozenset({"TooManyOverlaps"})
-"""Paths of problems that are reasons of their own; all others are CannotBePlanned."""
+    _Why = tuple[tuple[Problem, ...], str]
+
+MISSING_NEED = "EngineUnavailable"
+"""Reason of Accepted=False: the kernel lacks something; other words would not help."""
+OWN_REASONS = {TOO_MANY_OVERLAPS: TOO_MANY_OVERLAPS, ENGINE: MISSING_NEED}
+"""Reasons by the paths of problems that have one of their own; all others are CannotBePlanned, or Refused."""
 
 Failures = dict[str, ImpairmentError]
 """By pod, why it cannot hold its plan."""
@@ -29,29 +36,29 @@ class Refusals:
 
     def unplannable(self, resolutions: Mapping[str, Resolution], pods: Iterable[str]) -> bool:
         """Refuse profiles of which no plan can be made."""
-        found: dict[str, str] = {}
+        found: dict[str, _Why] = {}
         for pod in sorted(pods):
             for profile, problems in resolutions[pod].problems.items():
-                found.setdefault(profile, f"pod/{pod}: " + "; ".join(map(str, problems)))
+                found.setdefault(profile, (problems, f"pod/{pod}: " + "; ".join(map(str, problems))))
         return self._refuse(found, "Accepted", "CannotBePlanned")
 
     def blame(self, failures: Failures, index: Index) -> bool:
         """Refuse the fresh profiles that failures name, or else all fresh ones there; a lost channel is nobody's."""
-        found: dict[str, str] = {}
+        found: dict[str, _Why] = {}
         for pod, error in failures.items():
             if isinstance(error, ChannelClosed):
                 continue
             fresh = {profile.name for profile in profiles_by_pod(index).get(pod, ()) if self._fresh(profile.name)}
             named = {name for name in fresh if any(_about(problem.path, name) for problem in error.problems)}
             for name in named or fresh:
-                found.setdefault(name, f"pod/{pod}: {error}")
+                found.setdefault(name, (error.problems, f"pod/{pod}: {error}"))
         return self._refuse(found, "Applied", "Refused")
 
-    def _refuse(self, why: Mapping[str, str], condition: str, reason: str) -> bool:
-        states = [(self._book.states[name], text) for name, text in why.items() if self._fresh(name)]
-        for state, text in states:
+    def _refuse(self, why: Mapping[str, _Why], condition: str, reason: str) -> bool:
+        states = [(self._book.states[name], *said) for name, said in why.items() if self._fresh(name)]
+        for state, problems, text in states:
             if state.generation == state.published[0]:  # else it says something else by now, and is tried with that
-                own = next((word for word in OWN_REASONS if word in text), reason)
+                own = next((OWN_REASONS[one.path] for one in problems if one.path in OWN_REASONS), reason)
                 state.refusal = (condition, own, text)
         return bool(states)
 

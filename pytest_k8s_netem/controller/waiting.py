@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
-from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
+from pytest_k8s_netem.controller.refusals import MISSING_NEED
+from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, ProviderError, TeardownError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ async def verified(api: Api, name: str, generation: int, deadline: float) -> Obj
     :param deadline: seconds.
     :raises ConfigError: if it cannot be meant. :raises ImpairmentError: if it cannot be applied.
     :raises ProofError: if it cannot be proven, or not in time.
+    :raises ProviderError: if the kernel has not the engine that it asks for.
     """
     last: list[Object] = []
 
@@ -100,6 +102,8 @@ def _verified(obj: Object, generation: int) -> bool:
 
 def _error(kind: str, one: Object) -> Exception:
     message = str(one.get("message") or one.get("reason"))
+    if one.get("reason") == MISSING_NEED:
+        return ProviderError(message)
     if kind == "Verified":
         return ProofError(message)
     users = kind == "Accepted" or one.get("reason") in USERS_MOVE

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.model.plan import Plan
 
 
+ENGINE = "engine"
+"""Path of the problem that the engine as a whole is not available: a missing need, not a wrong word."""
 BRANCHES = "branches"
 """Of a plan: packets part ways behind a stage, some go on to a further one."""
 
@@ -77,7 +79,7 @@ def check(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
         return ()
     if engine is None or not engine.available:
         why = engine.missing if engine else "no such engine"
-        return (Problem("engine", plan.engine, f"not available on {plan.target} (Linux {capabilities.kernel}): {why}"),)
+        return (Problem(ENGINE, plan.engine, f"not available on {plan.target} (Linux {capabilities.kernel}): {why}"),)
     problems = [
         _refusal(name, engine, capabilities).under(stage.profile)
         for stage in plan.stages

@@ -1,11 +1,13 @@
-"""Tracebacks of errors that were raised on purpose: they end at the user's own line, where he can act."""
+"""Errors that were raised on purpose, as pytest shows them: they end at the user's own line, where he can act."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
-from pytest_k8s_netem.errors import NetemError
+import pytest
+
+from pytest_k8s_netem.errors import NetemError, ProviderError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +21,14 @@ def shorten(error: BaseException | None) -> None:
     while isinstance(error, NetemError | AssertionError):
         _cut(error.__traceback__)
         error = error.__cause__ or error.__context__
+
+
+def skipped(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
+    """A skip in place of an error about what the machine lacks; any other error as it is."""
+    if not isinstance(excinfo.value, ProviderError):
+        return excinfo
+    skip = pytest.skip.Exception(str(excinfo.value))
+    return pytest.ExceptionInfo.from_exc_info((type(skip), skip, excinfo.tb))
 
 
 def _cut(entry: TracebackType | None) -> None:
