@@ -1,4 +1,5 @@
-"""The agent as a program: ``python -I -S PATH/agent keep --admin-fd N | keep --socket PATH | relay --socket PATH``.
+"""The agent as a program: ``python -I -S PATH/agent keep --admin-fd N | keep --socket PATH [--idle S] |
+relay --socket PATH``.
 
 It finds its own package, so that neither an installation nor an environment is needed.
 """
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.model.capabilities import Capabilities
 
-USAGE = "usage: agent keep (--admin-fd N | --socket PATH) | agent relay --socket PATH"
+USAGE = "usage: agent keep (--admin-fd N | --socket PATH [--idle SECONDS]) | agent relay --socket PATH"
 
 
 def main(arguments: list[str]) -> int:
@@ -26,16 +27,22 @@ def main(arguments: list[str]) -> int:
 
             return keep_locally(int(number), capabilities)
         case ["keep", "--socket", path]:
-            capabilities = _begin()
-            from pytest_k8s_netem.agent.serve import keep_here
-
-            return keep_here(path, os.environ.get("NETEM_TARGET") or "self", capabilities)
+            return _keep_here(path, 0)
+        case ["keep", "--socket", path, "--idle", seconds] if seconds.isdecimal():
+            return _keep_here(path, int(seconds))
         case ["relay", "--socket", path]:
             from pytest_k8s_netem.agent.relay import relay
 
             return relay(path)
     sys.stderr.write(f"{USAGE}\n")
     return 2
+
+
+def _keep_here(path: str, idle: int) -> int:
+    capabilities = _begin()
+    from pytest_k8s_netem.agent.serve import keep_here
+
+    return keep_here(path, os.environ.get("NETEM_TARGET") or "self", capabilities, idle)
 
 
 def _begin() -> Callable[[], Capabilities]:

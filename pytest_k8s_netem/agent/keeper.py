@@ -61,6 +61,11 @@ class Keeper:
             self._known = self._probe()
         return self._known
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody is here, or a plan in force."""
+        return bool(self.sessions) or any(target.held for target in self.targets.values())
+
     # Targets
 
     def add(self, name: str, ground: Ground) -> Target:

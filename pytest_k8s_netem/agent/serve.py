@@ -36,8 +36,11 @@ def keep_locally(admin_fd: int, capabilities: Callable[[], Capabilities]) -> int
     return service.run()
 
 
-def keep_here(path: str, target: str, capabilities: Callable[[], Capabilities]) -> int:
-    """Serve the own network namespace over a unix socket, until SIGTERM; return the exit status."""
+def keep_here(path: str, target: str, capabilities: Callable[[], Capabilities], idle: int = 0) -> int:
+    """Serve the own network namespace over a unix socket, until SIGTERM; return the exit status.
+
+    :param idle: s without a session and without a plan in force after which it ends by itself; 0 = never.
+    """
     from pytest_k8s_netem.agent.namespace import current
 
     try:
@@ -49,6 +52,8 @@ def keep_here(path: str, target: str, capabilities: Callable[[], Capabilities]) 
     try:
         service.add(target, current())
         service.loop.watch(listener.fileno(), lambda _events: service.accept(listener))
+        if idle:
+            service.end_when_idle(idle)
         return service.run()
     finally:
         os.unlink(path)
@@ -103,6 +108,21 @@ class Service:
         if not self._leaving:
             self._leaving = True
             self.keeper.leave(self.loop.stop, patience)
+
+    def end_when_idle(self, seconds: int) -> None:
+        """End once nobody has asked for anything, and nothing was in force, for so long (within a quarter of it)."""
+        since = self.loop.now()
+
+        def look() -> None:
+            nonlocal since
+            now = self.loop.now()
+            since = now if self.keeper.busy else since
+            if now - since >= seconds * 1_000_000_000:
+                self.leave(PATIENCE)
+            else:
+                self.loop.after(seconds * 250_000_000, look)
+
+        look()
 
     def accept(self, listener: socket.socket) -> None:
         """Take one connection."""

@@ -450,10 +450,15 @@ def test_a_session_that_never_reads_costs_nobody_else(agent: Any) -> None:
     agent.guest().ok("observe", target="pod")
 
 
+CONFINED = ("setpriv", "--no-new-privs", "--bounding-set", "-all,+net_admin,+net_raw")
+"""What a container of ours may do."""
+
+
 def test_the_agent_in_a_container_outlives_its_relays(pod: Any, engine: str, tmp_path: Path) -> None:
     before, path = pod.state(), str(tmp_path / "keeper")
     program = [sys.executable, "-I", "-S", str(kit.PROGRAM)]
-    keeper = subprocess.Popen(pod.enter(*program, "keep", "--socket", path), env={**os.environ, "NETEM_TARGET": "pod"})
+    keep = pod.enter(*CONFINED, *program, "keep", "--socket", path)
+    keeper = subprocess.Popen(keep, env={**os.environ, "NETEM_TARGET": "pod"})
     lines = []
 
     def relay(epoch: int) -> Any:
@@ -490,6 +495,29 @@ def test_the_agent_in_a_container_outlives_its_relays(pod: Any, engine: str, tmp
             line.close()
             process.kill()
             process.wait()
+
+
+def test_an_idle_agent_ends_by_itself_but_never_with_a_plan_in_force(pod: Any, tmp_path: Path) -> None:
+    before, path = pod.state(), str(tmp_path / "keeper")
+    program = [sys.executable, "-I", "-S", str(kit.PROGRAM)]
+    keeper = subprocess.Popen(pod.enter(*CONFINED, *program, "keep", "--socket", path, "--idle", "1"))
+    line = None
+    try:
+        kit.wait_for("a socket", lambda: os.path.exists(path))
+        line = kit.Line(socket.socket(socket.AF_UNIX))
+        kit.wait_for("a keeper", lambda: line.sock.connect_ex(path) == 0)
+        line.ok("hello", role="owner", identity="c", epoch=1)
+        line.impose(replace(plan_of("userspace", slow(40), ttl=3), target="self", _digest=[]))
+        line.close()
+        assert fastest(pod) >= 40
+        assert keeper.poll() is None
+        assert keeper.wait(kit.PATIENCE) == 0
+        assert pod.state() == before
+    finally:
+        keeper.kill()
+        keeper.wait()
+        if line is not None:
+            line.close()
 
 
 def test_the_shipped_set_alone_answers_hello(tmp_path: Path) -> None:
