@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
@@ -24,13 +24,56 @@ MAX_EVENTS = 4096
 CHUNK = 1 << 16
 
 
-class StreamChannel:
-    """Implements :class:`pytest_k8s_netem.controller.channel.Channel`; made by :meth:`over`."""
+class ByteStream(Protocol):
+    """A way to an agent and back; whatever is wrong with it is an OSError."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str = "agent") -> None:
+    async def receive(self) -> bytes:
+        """What has come, at least one byte; b"" = the end."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it, not mixed with what others send."""
+
+    def close(self) -> None:
+        """Begin to end it; nothing happens the second time."""
+
+    async def wait_closed(self) -> None:
+        """Until it has ended."""
+
+
+class SocketStream:
+    """A :class:`ByteStream` over a unix socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def receive(self) -> bytes:
+        """See :meth:`ByteStream.receive`."""
+        return await self._reader.read(CHUNK)
+
+    async def send(self, data: bytes) -> None:
+        """See :meth:`ByteStream.send`."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """See :meth:`ByteStream.close`."""
+        self._writer.close()
+
+    async def wait_closed(self) -> None:
+        """See :meth:`ByteStream.wait_closed`."""
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+class StreamChannel:
+    """Implements :class:`pytest_k8s_netem.controller.channel.Channel`.
+
+    :param name: whose stream it is, for messages.
+    """
+
+    def __init__(self, stream: ByteStream, name: str = "agent") -> None:
         self.name = name
-        self._reader = reader
-        self._writer = writer
+        self._stream = stream
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
@@ -45,7 +88,7 @@ class StreamChannel:
         :param name: whose stream it is, for messages.
         """
         keep_from_children(sock)  # or a fork of the test process would keep a dead run's impairment alive
-        return cls(*await asyncio.open_unix_connection(sock=sock), name)
+        return cls(SocketStream(*await asyncio.open_unix_connection(sock=sock)), name)
 
     @property
     def closed(self) -> bool:
@@ -61,8 +104,7 @@ class StreamChannel:
         answer = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            self._writer.write(line)
-            await self._drain()
+            await self._send(line)
             return _ok(await answer)
         finally:
             self._waiting.pop(number, None)
@@ -84,8 +126,7 @@ class StreamChannel:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        with suppress(OSError):
-            await self._writer.wait_closed()
+        await self._stream.wait_closed()
 
     def _line(self, frame: dict[str, Any]) -> bytes:
         try:
@@ -96,9 +137,9 @@ class StreamChannel:
             )
             raise ImpairmentError("", [problem]) from None
 
-    async def _drain(self) -> None:
+    async def _send(self, line: bytes) -> None:
         try:
-            await self._writer.drain()
+            await self._stream.send(line)
         except OSError as error:
             self._end(f"cannot be written to: {error.strerror or error}")
 
@@ -106,7 +147,7 @@ class StreamChannel:
         why = "ended"
         decoder = Decoder()
         try:
-            while data := await self._reader.read(CHUNK):
+            while data := await self._stream.receive():
                 for frame in decoder.feed(data):
                     self._take(frame)
         except (OSError, FrameError) as error:
@@ -129,7 +170,7 @@ class StreamChannel:
     def _end(self, why: str) -> None:
         if self._closed is None:
             self._closed = ChannelClosed(f"the stream of {self.name} {why}")
-            self._writer.close()
+            self._stream.close()
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(self._lost())
