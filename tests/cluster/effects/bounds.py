@@ -15,7 +15,7 @@ EARLY = 0.05
 
 
 def share(found: int, of: int, p: float, widening: float = 1.0) -> None:
-    """``found`` of ``of`` is what probability ``p`` gives; ``widening``: of the deviation, where draws are correlated."""
+    """``found`` of ``of`` is what ``p`` gives; ``widening``: of the deviation, where draws are correlated."""
     deviation = math.sqrt(of * p * (1 - p)) * widening
     assert abs(found - of * p) <= SIGMAS * deviation + 1, f"{found} of {of}, expected {of * p:.1f} +- {deviation:.1f}"
 

@@ -27,7 +27,7 @@ FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 _NUMBER = struct.Struct("!Iq")
 """A datagram's payload: its number, and when it was sent (CLOCK_REALTIME, ns)."""
-QUIET = 0.6
+QUIET = 0.4
 """Seconds without a packet after which no more are expected; longer where more delay is asked for."""
 
 
