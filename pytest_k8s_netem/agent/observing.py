@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.agent.change import Held, Side
     from pytest_k8s_netem.agent.ground import Ground
 
-_COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered")
+_COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered", "lagged")
 
 
 class Counters:
@@ -110,7 +110,7 @@ def _joined(one: StageObserved, other: StageObserved) -> StageObserved:
         if f.name in {*_COUNTERS, "backlog"} and getattr(one, f.name) is not None
     }
     late = max((late for late in (one.late_p99, other.late_p99) if late is not None), default=None)
-    return replace(one, **sums, late_p99=late, overloaded=one.overloaded or other.overloaded)
+    return replace(one, **sums, late_p99=late)
 
 
 def observe(target: str, ground: Ground, held: Held, counters: Counters) -> Observed:

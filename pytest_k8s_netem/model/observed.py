@@ -25,7 +25,7 @@ class StageObserved:
     """A stage as its engine holds it; counters since Verified, probes left out; None = the engine cannot tell.
 
     :ivar late_p99: ns by which the slowest 1 % left after their due time (user-space engine).
-    :ivar overloaded: the worker lagged beyond its bound at least once since Verified.
+    :ivar lagged: packets that a worker sent later than its bound, or had no room for.
     """
 
     held: Impairment = NONE
@@ -37,7 +37,12 @@ class StageObserved:
     reordered: int | None = None
     backlog: int = 0
     late_p99: int | None = None
-    overloaded: bool = False
+    lagged: int = 0
+
+    @property
+    def overloaded(self) -> bool:
+        """The worker could not keep up, at least once since Verified."""
+        return self.lagged > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,7 +264,7 @@ OBSERVED = record(
                 reordered=optional(INT),
                 backlog=INT,
                 late_p99=optional(INT),
-                overloaded=BOOL,
+                lagged=INT,
             ),
         )
     ),

@@ -37,7 +37,7 @@ SLOW = 200_000_000
 """bit/s; below this a rate acts on single packets too: a superpacket of 64 KiB would hold such a link for 2.6 ms."""
 
 
-COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered")
+COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered", "lagged")
 
 
 def cuts(impairment: Impairment) -> bool:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     """Due (ns), number (so that equals leave as they came), class, stages passed, frame, whether it is a probe."""
 
 LATE_BOUND = 20 * MILLISECOND
-"""A packet that leaves a stage later than this after its due time makes the stage ``overloaded``."""
+"""A packet that leaves a stage later than this after its due time makes the stage overloaded."""
 MAX_MESSAGE = 1 << 20
 _REMEMBERED = 4096
 """Packets over which ``late_p99`` is taken."""
@@ -69,14 +69,14 @@ _PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29
 class Stage:
     """One stage: its fate, and a second one for probes, which draw from no seed and stay out of the counters."""
 
-    __slots__ = ("backlog", "fate", "late", "lost", "overloaded", "probes")
+    __slots__ = ("backlog", "fate", "lagged", "late", "lost", "probes")
 
     def __init__(self, impairment: Impairment, seed: int) -> None:
         self.fate = Fate(impairment, seed)
         self.probes = Fate(impairment, int.from_bytes(os.urandom(8), "little"))
         self.late: deque[int] = deque(maxlen=_REMEMBERED)
         self.backlog = self.lost = 0
-        self.overloaded = False
+        self.lagged = 0
 
     def hold(self, impairment: Impairment) -> None:
         """Change the parameters."""
@@ -87,12 +87,12 @@ class Stage:
         """Note a packet that leaves ``late`` ns after its due time."""
         self.late.append(late)
         if late > LATE_BOUND:
-            self.overloaded = True
+            self.lagged += 1
 
     def loses(self, packets: int) -> None:
         """Note packets that nobody meant to lose: a full buffer, a device that took no more."""
         self.lost += packets
-        self.overloaded = True
+        self.lagged += packets
 
     def read(self) -> dict[str, Any]:
         """What it holds and did; tables as :func:`digest`."""
@@ -111,7 +111,7 @@ class Stage:
             "reordered": fate.reordered,
             "backlog": self.backlog,
             "late_p99": late[len(late) * 99 // 100] if late else None,
-            "overloaded": self.overloaded,
+            "lagged": self.lagged,
         }
 
 
