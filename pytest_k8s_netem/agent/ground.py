@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         def ready(self, interface: Interface) -> None:
             """See to it that the device has hooks; they stay until :meth:`leave`.
 
-            :raises OSError: if the kernel refuses.
+            :raises OSError: if the kernel refuses. :raises ImpairmentError: if something of others stands there.
             """
 
         def install(

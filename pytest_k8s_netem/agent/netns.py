@@ -11,7 +11,9 @@ from pytest_k8s_netem.agent.dataplane.names import PRIORITIES, is_ours
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_INGRESS
 from pytest_k8s_netem.agent.namespace import entered
+from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.plan import Direction
+from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +70,15 @@ class Netns:
     def ready(self, interface: Interface) -> None:
         """See to it that the device has hooks; they stay until :meth:`leave`.
 
-        :raises OSError: if the kernel refuses, or an ``ingress`` qdisc stands in their place.
+        :raises OSError: if the kernel refuses. :raises ImpairmentError: if an ``ingress`` qdisc stands in their place.
         """
-        if self.netlink.add_clsact(interface.index):
+        try:
+            made = self.netlink.add_clsact(interface.index)
+        except FileExistsError:
+            why = "somebody's ingress qdisc stands where clsact would: the kernel takes one of the two"
+            fix = "put its filters on a clsact, which has the same ingress hook"
+            raise ImpairmentError("", (Problem(f"interface {interface.name}", "", why, fix),)) from None
+        if made:
             self._clsacts.add(interface.index)
 
     def install(

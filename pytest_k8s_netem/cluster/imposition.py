@@ -68,20 +68,29 @@ class Imposition:
         await self._note(probes=True)
 
     async def change(self, obj: Object) -> None:
-        """Put another spec in place, without a gap, and wait until that is verified.
+        """Put another spec in place, without a gap, and wait until that is verified; if it is refused the old one stays.
 
         :raises NotApplied: before :meth:`begin` or after :meth:`end`.
         """
         self.demand()
         await self._note()
-        patch = {"spec": _merge_patch(self.object["spec"], obj["spec"])}
         phrase = describe(parse(obj))
-        done = await self._provider.api.patch(TRAFFICPROFILES, self.key, patch)
-        self._generation = done["metadata"]["generation"]
-        await self._verified()
+        try:
+            await self._put(self.object["spec"], obj["spec"])
+        except NetemError:
+            with contextlib.suppress(NetemError):  # the first error is told; what is not held stands in the evidence
+                await self._put(obj["spec"], self.object["spec"])
+            raise
         self.object = {**self.object, "spec": copy.deepcopy(obj["spec"])}
         self.record.phrase = phrase
         await self._note(probes=True)
+
+    async def _put(self, old: Object, new: Object) -> None:
+        """Turn the stored object's spec from one into another, and wait until that is verified."""
+        patch = {"spec": _merge_patch(old, new)}
+        done = await self._provider.api.patch(TRAFFICPROFILES, self.key, patch)
+        self._generation = done["metadata"]["generation"]
+        await self._verified()
 
     async def _verified(self) -> None:
         """Wait until it is; an error tells the name that the user knows."""

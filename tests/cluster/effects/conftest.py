@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,3 +82,15 @@ def road(pods: Any, netem: Any, engine: str) -> Iterator[Road]:
     made = Road(pods, netem, engine)
     yield made
     made.close()
+
+
+@pytest.fixture
+def fresh_pod(pods: Any) -> Iterator[Any]:
+    """A pod of its own, beside ``left``, that no agent has touched yet."""
+    name = f"fresh-{next(_numbers)}"
+    with pods.apply(_manifest(name, 0)):
+        pods.wait_ready(f"app={name}")
+        yield pods.pod(name)
+
+
+_numbers = itertools.count(1)

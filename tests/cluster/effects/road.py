@@ -22,7 +22,7 @@ import pytest
 
 PORT = 4000
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SO_NO_CHECK = 33, 35, 11
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 _NUMBER = struct.Struct("!Iq")
@@ -102,6 +102,10 @@ class Road:
             words["to"] = "app=right"
         return self._netem.impair(**words)
 
+    def impair_with(self, **words: Any) -> Any:
+        """A block with nothing added to the words, for whole profiles."""
+        return self._netem.impair(unexercised="ignore", inert="ignore", **words)
+
     def towards(self, direction: str) -> dict[str, str]:
         """Arguments that say: between ``left`` and ``right``, this way."""
         return {"to": "app=right"} if direction == "egress" else {"from_": "app=right"}
@@ -143,14 +147,18 @@ class Road:
         port: int = PORT,
         quiet: float = QUIET,
         to: Any = None,
+        source: Any = None,
         tos: int = 0,
+        option: tuple[int, int, bytes] | None = None,
     ) -> Flow:
         """Send ``count`` datagrams of ``size`` bytes of payload, ``pause`` s apart; take what arrives."""
-        source, target = self.ends(direction)
-        target = to or target
-        with closing(self.receiver(target, family, port)) as there, closing(self.socket(source, family)) as here:
+        sender, target = self.ends(direction)
+        sender, target = source or sender, to or target
+        with closing(self.receiver(target, family, port)) as there, closing(self.socket(sender, family)) as here:
             if tos:
                 here.setsockopt(*((socket.IPPROTO_IP, socket.IP_TOS) if family == 4 else (41, 67)), tos)
+            if option:
+                here.setsockopt(*option)
             here.connect((address(target, family), port))
             send(here, range(count), size, pause)
             return Flow(count, tuple(arrivals(there, quiet)))

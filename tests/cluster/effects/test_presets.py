@@ -18,11 +18,12 @@ def test_both_sides(road: Road, name: str) -> None:
     sides = {"egress": PRESETS[name].up, "ingress": PRESETS[name].down}
     with road.impair(preset=name, to="app=right"):
         for direction, words in sides.items():
-            flow = road.flow(15, direction=direction, pause=0.02, quiet=0.8)
             delay, jitter = (parse_duration(words.get(word, "0ms")) / 1e6 for word in ("delay", "jitter"))
             wire = FRAME * 8 * 1000 / parse_rate(words["rate"]) if "rate" in words else 0
+            flow = road.flow(15, direction=direction, pause=(1 + 1.2 * wire) / 1000, quiet=0.3 + delay / 1000)
             middle = sorted(flow.delays)[len(flow.delays) // 2]
             assert delay - jitter + wire - EARLY <= middle <= delay + jitter + 2 * wire + LATE
         if road.engine == "kernel":
             held = sorted(options["delay"]["delay"] for options in road.netems() if "delay" in options)
-            assert held == pytest.approx(sorted(parse_duration(words["delay"]) / 1e9 for words in sides.values()))
+            asked = sorted(parse_duration(words["delay"]) / 1e9 for words in sides.values())
+            assert held == pytest.approx(asked, abs=2e-6), "tc cuts to whole microseconds"

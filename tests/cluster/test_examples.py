@@ -1,0 +1,33 @@
+"""Every example suite, as a user runs it, on each engine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = sorted(path.parent.name for path in (ROOT / "examples").glob("*/test_*.py"))
+PROGRAMS = {"redis": "redis", "postgres": "postgres"}
+"""Folders whose thing under test is a program that a machine may not have."""
+
+
+def _folder(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.needs(PROGRAMS[name]) if name in PROGRAMS else ())
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize("engine", ["userspace", pytest.param("kernel", marks=pytest.mark.needs("netem"))])
+@pytest.mark.parametrize("folder", map(_folder, FOLDERS))
+def test_an_example_passes(folder: str, engine: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"examples/{folder}"]
+    done = subprocess.run(
+        [*command, f"--netem-engine={engine}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.rstrip().splitlines()[-1]
+    assert re.search(r"\d+ passed", last)
+    assert "skipped" not in last, done.stdout
