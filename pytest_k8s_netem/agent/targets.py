@@ -114,6 +114,7 @@ class Target:
         """Filters off now; ``done`` once queues have drained, ``patience`` ns at most, and all devices are gone."""
         self.abort()
         if self.held is not None:
+            last = self._last() if cause == "duration" else {}
             held, self.held = self.held, None
             self._healed_by = cause
             self._forget()
@@ -121,7 +122,7 @@ class Target:
             change.raise_carrier(self.ground, held)
             self._retire(held.sinks(), patience)
             if cause != "request":
-                self._drains.when_done(lambda: self._say_healed(cause))
+                self._drains.when_done(lambda: self._say_healed(cause, last))
         self._drains.when_done(done)
 
     def observe(self) -> Observed:
@@ -183,6 +184,7 @@ class Target:
         if not any(entry.stages for entry in rest.classes):
             self._end("duration")
             return
+        last = self._last()
         try:
             self.abort()
             built = change.build(self.ground, rest, self.held, self._schedule.current)
@@ -191,7 +193,7 @@ class Target:
             self._end("duration")  # better nothing than too much
             raise
         self._in_force(built, retired, timers=False)
-        self._tell({"event": "ended", "target": self.name, "profile": profile})
+        self._tell({"event": "ended", "target": self.name, "profile": profile, **last})
 
     def lease_over(self) -> None:
         """Nobody renewed the plan in time."""
@@ -232,9 +234,16 @@ class Target:
         for sink in sinks:
             self._drains.add(sink, patience)
 
-    def _say_healed(self, cause: str) -> None:
+    def _say_healed(self, cause: str, last: dict[str, Any]) -> None:
         seen = OBSERVED.encode(self.observe())
-        self._tell({"event": "healed", "target": self.name, "cause": cause, "observed": seen})
+        self._tell({"event": "healed", "target": self.name, "cause": cause, "observed": seen, **last})
+
+    def _last(self) -> dict[str, Any]:
+        """What was counted until now, for an event that ends the counting; nothing where it cannot be read."""
+        try:
+            return {"last": OBSERVED.encode(self.observe())}
+        except OSError:
+            return {}
 
     def _refused(self, step: str, error: OSError) -> ImpairmentError:
         why = f"the kernel refused to {step} the plan: {error}"

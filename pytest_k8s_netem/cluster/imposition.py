@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.cluster.provider import Provider
-    from pytest_k8s_netem.controller.evidence import Evidence, Gap
+    from pytest_k8s_netem.controller.evidence import Ended, Evidence, Gap
     from pytest_k8s_netem.model.observed import CheckObserved, Observed
     from pytest_k8s_netem.model.plan import Check
 
@@ -103,7 +103,7 @@ class Imposition:
     async def pause(self) -> None:
         """Heal, keeping what was met so far; :meth:`begin` goes on."""
         self.demand()
-        await self._note()
+        await self._note(last=True)
         await self._remove()
         self.applied = False
 
@@ -168,8 +168,17 @@ class Imposition:
                 record.proof.add(verdict.proof)
                 if last and not verdict.verified:
                     record.problems += [f"pod/{pod}: {problem}" for problem in verdict.problems]
+        if not probes:
+            self._note_ended(evidence.ended)
         if last:
-            record.gaps = list(evidence.gaps)
+            record.gaps += evidence.gaps
+
+    def _note_ended(self, ended: Sequence[Ended]) -> None:
+        for one in ended:
+            self.record.pods.add(one.pod)
+            self.record.blind |= not one.known
+            for _, plan, observed in one.counted:
+                self.record.effect += effects(plan, observed).get(self.key, Effect())
 
     async def _evidence(self, *, settled: bool) -> Evidence:
         """What the controller knows; ``settled``: once more when it has proven again what another profile disturbed."""

@@ -57,7 +57,7 @@ class LocalProvider:
     def __init__(self, choices: Choices, directory: Path, events: EventLog, api: Api | None = None) -> None:
         self.api: Api = MemoryApi() if api is None else api
         self._runtime = Runtime(self.api)
-        self._embedded = EmbeddedCluster(self._runtime, directory, nodes=choices.nodes, gate=self._gate)
+        self._embedded = EmbeddedCluster(self._runtime, directory, nodes=choices.nodes, gate=self._gate, farewell=self._farewell)
         self.controller = TrafficController(
             self._runtime, self._embedded.channels, identity=f"run {directory.name}", emit=events
         )
@@ -78,6 +78,9 @@ class LocalProvider:
 
     async def _gate(self, pod: Object) -> None:
         await self.controller.gate(pod)
+
+    async def _farewell(self, pod: Object) -> None:
+        await self.controller.farewell(pod)
 
     def lost(self) -> str:
         """Its node host has ended, and everything in it."""

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Record:
-    """What is known of an imposition when it has ended, or so far."""
+    """What is known of an imposition when it has ended, or so far.
+
+    :ivar blind: a pod ended before it could be read what it had met; there may have been more than :attr:`effect`.
+    """
 
     name: str
     phrase: str
@@ -29,6 +32,7 @@ class Record:
     probes: list[tuple[str, Check, CheckObserved]] = field(default_factory=list)
     proof: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    blind: bool = False
 
     def fact(self, findings: Iterable[str]) -> dict[str, Any]:
         """What a report needs, JSON-simple; times in ns."""

@@ -44,14 +44,31 @@ class PodEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A pod that held a profile and does so no more: the pod has ended, or the profile's duration there.
+
+    :ivar counted: (unix time, plan, last counters) of the plans it held. :ivar known: whether that is all of them.
+    """
+
+    pod: str
+    counted: tuple[tuple[float, Plan, Observed], ...] = ()
+    known: bool = True
+
+    def since(self, at: float) -> Ended:
+        """Less what was counted before a time."""
+        return replace(self, counted=tuple(entry for entry in self.counted if entry[0] > at))
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is known of one profile.
 
-    :ivar pods: those that hold it now. :ivar gaps: since it was applied first. :ivar spared: what it leaves alone.
+    :ivar pods: those that hold it now. :ivar ended: those that did, since its own last change. :ivar gaps: since it was applied first. :ivar spared: what it leaves alone.
     :ivar excluded: by pod, why the profile cannot touch it. :ivar notes: what may surprise.
     """
 
     pods: dict[str, PodEvidence] = field(default_factory=dict)
+    ended: tuple[Ended, ...] = ()
     gaps: tuple[Gap, ...] = ()
     spared: tuple[str, ...] = ()
     excluded: dict[str, str] = field(default_factory=dict)

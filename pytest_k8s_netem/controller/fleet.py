@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.controller.channel import Channel, Channels
-    from pytest_k8s_netem.controller.evidence import GapBook
+    from pytest_k8s_netem.controller.evidence import Ended, GapBook
     from pytest_k8s_netem.resolve.world import World
 
 SERVED_WITHIN = 5.0
@@ -32,6 +32,7 @@ class Fleet:
     """Targets by pod; belongs to one event loop.
 
     :ivar targets: by ``namespace/name``. :ivar troubles: why a pod could not be attached.
+    :ivar past: by profile, what held it and does so no more.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Fleet:
     ) -> None:
         self.targets: dict[str, Target] = {}
         self.troubles: dict[str, str] = {}
+        self.past: dict[str, list[Ended]] = {}
         self._channels = channels
         self._world = world
         self._gaps = gaps
@@ -100,6 +102,7 @@ class Fleet:
         target.end()
         if not target.plan.empty:
             self._emit(events.PodEnded(key, tuple(sorted(target.profiles))))
+        self._remember(target, target.profiles)
         for profile in target.profiles:
             self._gaps.close(profile, key, time.time())
 
@@ -166,9 +169,11 @@ class Fleet:
             return
         match event.get("event"):
             case "healed":
+                target.counts(event.get("last"))
                 self._healed(target, str(event.get("cause", "")))
             case "ended":
-                self._ended(str(event.get("profile", "")))
+                target.counts(event.get("last"))
+                self._over(target, str(event.get("profile", "")))
             case "target":
                 self._served(session, target)
             case "overloaded":
@@ -183,6 +188,7 @@ class Fleet:
         profiles = tuple(sorted(target.profiles))
         self._emit(events.Healed(target.key, profiles, cause))
         over = {profile for profile, _ in target.plan.durations} if cause == "duration" else set()
+        self._remember(target, over)
         for profile in profiles:
             if profile in over:
                 self._ended(profile)
@@ -190,6 +196,18 @@ class Fleet:
                 self._gaps.open(profile, target.key, cause, time.time())
         target.released()
         self._dirty([target.key])
+
+    def _over(self, target: Target, profile: str) -> None:
+        """One profile's duration is over; what others met until then is kept beside what they meet from now on."""
+        self._remember(target, [profile])
+        if target.last is not None:
+            target.earlier.append((time.time(), target.plan, target.last))
+            target.last = None
+        self._ended(profile)
+
+    def _remember(self, target: Target, profiles: Iterable[str]) -> None:
+        for profile in profiles:
+            self.past.setdefault(profile, []).append(target.ended())
 
     def _served(self, session: AgentSession, target: Target) -> None:
         facts = session.facts.get(target.name)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.controller.evidence import Ended
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.judge import verdict
 from pytest_k8s_netem.model.plan import Plan
@@ -39,6 +40,7 @@ class Target:
     :ivar observed: last read back. :ivar tried: probes of this plan that did not verify it.
     :ivar lost_at: when the session was lost (unix time), None while it is there.
     :ivar earlier: (unix time, plan, last counters) of plans that were replaced since the pod was last healed.
+    :ivar last: counters of the plan in force, read when it was about to end; None = never.
     :ivar trouble: why it does not hold what it should, "" = it does.
     """
 
@@ -53,6 +55,7 @@ class Target:
         self.tried = 0
         self.lost_at: float | None = None
         self.earlier: list[tuple[float, Plan, Observed]] = []
+        self.last: Observed | None = None
         self.trouble = ""
         self.healing: asyncio.Task[None] | None = None
         self._changed = changed
@@ -108,7 +111,7 @@ class Target:
         """Nothing is in force any more, by whatever cause."""
         self._stop_proving()
         self.plan = Plan(self.key)
-        self.observed, self.verdicts, self.tried = None, {}, 0
+        self.observed, self.last, self.verdicts, self.tried = None, None, {}, 0
         self.earlier.clear()
 
     def prove(self) -> None:
@@ -129,6 +132,22 @@ class Target:
         observed = self._read(await self._session.request("observe", target=self.name))
         self._judged(observed)
         return observed
+
+    async def farewell(self) -> None:
+        """Read the counters of a pod that is about to end; never fails."""
+        with suppress(ImpairmentError):
+            if not self.plan.empty:
+                self.last = self._read(await self._session.request("observe", target=self.name))
+
+    def counts(self, last: Any) -> None:
+        """Take what an agent says that it counted last; anything else is no such thing."""
+        with suppress(ImpairmentError):
+            self.last = self._read({"observed": last})
+
+    def ended(self) -> Ended:
+        """What is known of this pod if what is in force ends now."""
+        now = [(time.time(), self.plan, self.last)] if self.last is not None else []
+        return Ended(self.key, (*self.earlier, *now), self.last is not None)
 
     async def measure(self, session: Any, checks: Sequence[Check]) -> tuple[CheckObserved, ...]:
         """Run checks of a caller's choice over ``session``, a guest's where the test's counters are to go on."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 GATE_WITHIN = 5.0
 """Seconds that a new pod waits for its plan; then it starts, and the gap is told."""
+FAREWELL_WITHIN = 1.0
+"""Seconds for the last reading of a pod's counters; an agent answers within 50 ms."""
 STOP_WITHIN = 5.0
 """Seconds for healing everything at the end; what is not healed then, the agents heal by themselves."""
 ROUND = "round"
@@ -129,6 +131,17 @@ class TrafficController:
                     if key not in self._selected() or self._rounds.holds(key):
                         return
 
+    async def farewell(self, pod: Object) -> None:
+        """Read the counters of a pod for the last time; 1 s at most.
+
+        For kubelets of ours: after the pod's last command and before its network goes.
+        """
+        target = self._fleet.targets.get(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
+        if target is not None and target.uid == pod["metadata"]["uid"]:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_WITHIN):
+                    await target.farewell()
+
     async def evidence(self, profile: str) -> Evidence:
         """What is known of a profile, its pods read back just now.
 
@@ -141,6 +154,7 @@ class TrafficController:
         found = await asyncio.gather(*(self._pod_evidence(target, since) for target in targets))
         return Evidence(
             {target.key: one for target, one in zip(targets, found, strict=True) if one is not None},
+            tuple(ended.since(since) for ended in self._fleet.past.get(profile, ())),
             self._gaps.of(profile),
             tuple(self._renderer.spared(profile)),
             self._excluded(profile),
@@ -186,6 +200,7 @@ class TrafficController:
             await self._book.let_go(state)
             self._status.forget(state.name)
             self._gaps.forget(state.name)
+            self._fleet.past.pop(state.name, None)
 
     async def _next_round(self) -> None:
         ticket = asyncio.get_running_loop().create_future()

@@ -32,13 +32,22 @@ class EmbeddedCluster:
     """All parts of one embedded cluster on one runtime, which the caller starts and stops.
 
     :param directory: of this run; logs are written below it. :param gate: see :data:`lifecycle.Gate`.
+    :param farewell: awaited between a pod's last command and the end of its network.
     """
 
-    def __init__(self, runtime: Runtime, directory: Path, *, nodes: int = 2, gate: Gate = open_gate) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        directory: Path,
+        *,
+        nodes: int = 2,
+        gate: Gate = open_gate,
+        farewell: Gate = open_gate,
+    ) -> None:
         self.directory = directory
         self.host = NodeHost(directory / "node-host.log")
         self.channels = LocalChannels(self.host, directory / "agent.log")
-        settings = Settings(inherited_environment(), directory / "pods", gate)
+        settings = Settings(inherited_environment(), directory / "pods", gate, farewell)
         self.kubelet = Kubelet(runtime, self.host, [f"node-{number}" for number in range(nodes)], settings)
         self.deployments = Deployments(runtime)
         self.endpoints = Endpoints(runtime)

@@ -33,12 +33,14 @@ class Settings:
     """How pods run here.
 
     :ivar base: environment that every container starts from. :ivar logs: directory of their logs.
-    :ivar gate: awaited between a pod's network and its first command.
+    :ivar gate: awaited between a pod's network and its first command. :ivar farewell: between its last command and the
+        end of its network.
     """
 
     base: Mapping[str, str]
     logs: Path
     gate: Gate = open_gate
+    farewell: Gate = open_gate
 
 
 class Kubelet:
@@ -52,7 +54,7 @@ class Kubelet:
             raise ConfigError(f"{len(nodes)} nodes: an embedded cluster has 1 to {MOST_NODES}")
         self.lives: dict[str, PodLife] = {}
         self.nodes = {name: NodeAddresses(index) for index, name in enumerate(nodes)}
-        self._api, self._host = runtime.api, host
+        self._api, self._host, self._farewell = runtime.api, host, settings.farewell
         self._bound: dict[str, str] = {}  # where pods go whose objects do not show it yet
         self._pods = runtime.informer(PODS)
         services = runtime.informer(SERVICES)
@@ -156,6 +158,7 @@ class Kubelet:
     async def _end(self, key: str, life: PodLife, grace: float) -> None:
         life.leave()
         await asyncio.gather(self.names.refresh(), life.end(grace))
+        await self._farewell(life.pod)
         self.lives.pop(key, None)
         self.names.forget(key)
         with contextlib.suppress(ClusterError):

@@ -32,6 +32,7 @@ starts at its commit and goes on through later plans that hold the same stage wi
 Events: ``healed`` (target, cause as :attr:`Observed.healed_by`, observed; when all is gone), ``ended`` (target,
 profile; its duration is over, the rest of the plan stays), ``overloaded`` (target, stage), ``segment`` (target, stage,
 index; first segment = 0), ``target`` (target, interfaces; [] = gone), ``deposed`` (identity, epoch of the new owner).
+The end of a duration tells what was observed just before it as ``last``: counting begins anew with it.
 
 Locally the node host tells the keeper of targets over an admin socket (SOCK_STREAM), with a descriptor beside the
 frame (SCM_RIGHTS; ``fds`` may say how many): ``target`` (target; network namespace), ``forget`` (target), ``session``

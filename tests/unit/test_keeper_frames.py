@@ -217,7 +217,9 @@ def test_a_profile_ends_with_its_duration_and_leaves_the_other(house: House) -> 
     )
     owner.impose(plan)
     house.loop.pass_time(1.5)
-    assert owner.events("ended") == [{"event": "ended", "target": "t", "profile": "pa"}]
+    (event,) = owner.events("ended")
+    assert (event["target"], event["profile"]) == ("t", "pa")
+    assert {name for name, _ in event["last"]["stages"]} == {"a", "b"}, "as it was before"
     (hooked,) = house.kernel.filters.values()
     assert set(hooked.redirects) == {"both"}
     assert house.holds() == [SLOWER]
