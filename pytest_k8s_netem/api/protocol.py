@@ -24,6 +24,7 @@ class Kind(NamedTuple):
 NAMESPACES = Kind("v1", "Namespace", "namespaces", namespaced=False)
 NODES = Kind("v1", "Node", "nodes", namespaced=False)
 PODS = Kind("v1", "Pod", "pods")
+SERVICEACCOUNTS = Kind("v1", "ServiceAccount", "serviceaccounts")
 SERVICES = Kind("v1", "Service", "services")
 EVENTS = Kind("v1", "Event", "events")
 DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")

@@ -128,13 +128,13 @@ def program(name: str, environ: Mapping[str, str] = os.environ) -> str:
     :raises ProviderError: if it is nowhere, with the way to get it.
     """
     folders = [Path(environ[ASSETS])] if environ.get(ASSETS) else [USUAL]
-    found = [str(folder / name) for folder in folders if os.access(folder / name, os.X_OK)] or [shutil.which(name)]
-    if found[0] is None:
+    found = next((str(folder / name) for folder in folders if os.access(folder / name, os.X_OK)), shutil.which(name))
+    if found is None:
         raise ProviderError(
             f"no {name} in {folders[0]} nor on PATH. Set {ASSETS} to a folder with {' and '.join(PROGRAMS)}; "
             "setup-envtest gets them: go run sigs.k8s.io/controller-runtime/tools/setup-envtest@latest use -p path"
         )
-    return found[0]
+    return found
 
 
 def _etcd(directory: Path, store: Path) -> list[str]:
@@ -166,7 +166,7 @@ def _server(directory: Path, store: Path, port: int) -> list[str]:
         f"--token-auth-file={directory / 'tokens.csv'}",
         "--authorization-mode=RBAC",
         "--allow-privileged=true",
-        "--service-cluster-ip-range=10.96.0.0/16",
+        "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-signing-key-file={key}",
         f"--service-account-key-file={key}",

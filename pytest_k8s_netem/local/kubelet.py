@@ -7,7 +7,7 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass
 
-from pytest_k8s_netem.api.protocol import NODES, PODS, SERVICES
+from pytest_k8s_netem.api.protocol import BINDINGS, NODES, PODS, SERVICES
 from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
 from pytest_k8s_netem.local import podspec, podstatus
 from pytest_k8s_netem.local.addresses import MOST_NODES, NodeAddresses
@@ -122,7 +122,9 @@ class Kubelet:
         name = min(self.nodes, key=lambda node: load[node])
         meta = pod["metadata"]
         self._bound[meta["uid"]] = name
-        await self._api.patch(PODS, meta["name"], {"spec": {"nodeName": name}}, meta["namespace"])
+        target = {"apiVersion": "v1", "kind": "Node", "name": name}
+        binding = {"metadata": {"name": meta["name"], "uid": meta["uid"]}, "target": target}
+        await self._api.create(BINDINGS, binding, meta["namespace"])
 
     async def _begin(self, key: str, pod: Object) -> None:
         node = self.nodes.get(pod["spec"]["nodeName"])

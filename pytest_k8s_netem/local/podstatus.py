@@ -79,7 +79,7 @@ def status(
     started: str,
     old: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A pod's whole status; conditions keep the time of their last transition."""
+    """A pod's whole status; conditions keep the time of their last transition, a QoS class never changes."""
     said = phase(containers)
     ready = said == "Running" and all(container.ready for container in containers)
     truths = {
@@ -96,7 +96,7 @@ def status(
         "hostIP": hosts[0],
         "hostIPs": [{"ip": address} for address in hosts],
         "startTime": started,
-        "qosClass": "BestEffort",
+        "qosClass": old.get("qosClass", "BestEffort"),
         "conditions": [_condition(name, truth, old) for name, truth in truths.items()],
         "containerStatuses": [container.to_object() for container in containers],
     }

@@ -51,7 +51,7 @@ class Endpoints:
             with contextlib.suppress(ApiError):  # 409: ours of a moment ago, not yet seen; its event brings us back
                 await self._api.create(ENDPOINTSLICES, wanted, meta["namespace"])
                 return
-        if old is None or any(old.get(part) != wanted[part] for part in ("endpoints", "ports")):
+        if old is None or any((old.get(part) or []) != wanted[part] for part in ("endpoints", "ports")):
             patch = {part: wanted[part] for part in ("endpoints", "ports")}
             await self._api.patch(ENDPOINTSLICES, meta["name"], patch, meta["namespace"])
 

@@ -94,7 +94,7 @@ READERS: dict[str, Callable[[object, str], int | float | str]] = {
     "slot_bytes": _BYTES,
 }
 """Every key of ``parameters.netem``."""
-_NEEDS = {
+NEEDS = {
     "reorder_ratio": "delay",
     "reorder_gap": "reorder_ratio",
     "rate_packetoverhead": "rate",
@@ -114,7 +114,7 @@ def parse_builtin(parameters: Mapping[str, object], path: str, findings: Finding
     path = under(path, "netem")
     netem = findings.mapping(told["netem"], path, READERS)
     values = read_all(READERS, netem, path, findings)
-    for key, need in _NEEDS.items():
+    for key, need in NEEDS.items():
         alone = not values.get(need) and not (key.startswith("slot_") and values.get("slot_delay"))
         if values.get(key) and alone and need not in _refused(findings, path):
             findings.add(under(path, key), netem[key], f"has no effect without {need}", f"add {need}")
