@@ -63,7 +63,8 @@ class Ended:
 class Evidence:
     """All that is known of one profile.
 
-    :ivar pods: those that hold it now. :ivar ended: those that did, since its own last change. :ivar gaps: since it was applied first. :ivar spared: what it leaves alone.
+    :ivar pods: those that hold it now. :ivar ended: those that did, since its own last change.
+    :ivar gaps: since it was applied first. :ivar spared: what it leaves alone.
     :ivar excluded: by pod, why the profile cannot touch it. :ivar notes: what may surprise.
     """
 

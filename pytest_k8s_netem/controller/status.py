@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
 from pytest_k8s_netem.errors import ApiError
+from pytest_k8s_netem.run.events import ConditionChanged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.run.events import Event
 
 RATE = 5.0
 """Writes a second and profile in the long run; as many may come at once."""
@@ -61,9 +63,10 @@ class _Written:
 class StatusWriter:
     """Asks for a profile's status when it is written, so that only the newest is."""
 
-    def __init__(self, api: Api, render: Render) -> None:
+    def __init__(self, api: Api, render: Render, emit: Callable[[Event], None]) -> None:
         self._api = api
         self._render = render
+        self._emit = emit
         self._written: dict[str, _Written] = {}
         self._touched: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
@@ -115,7 +118,15 @@ class StatusWriter:
                 _log.warning("status of TrafficProfile %s: %s", name, error)
                 self._again.add(name)
             return
+        self._tell(name, written.status, status)
         written.status = status
+
+    def _tell(self, name: str, before: Object, after: Object) -> None:
+        """An event for each condition that says something else than before, or of another generation."""
+        for one in after["conditions"]:
+            if one not in before.get("conditions", ()):
+                words = (str(one[key]) for key in ("type", "status", "reason", "message"))
+                self._emit(ConditionChanged(name, one["observedGeneration"], *words))
 
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
         self._touched.pop(name, None)

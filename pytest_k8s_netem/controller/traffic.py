@@ -85,7 +85,7 @@ class TrafficController:
             self._keeper, self._book, self._fleet, gaps=self._gaps, emit=self._emit, ttl=ttl, healed=self.wake
         )
         self._renderer = Renderer(self._rounds, self._fleet)
-        self._status = StatusWriter(runtime.api, self._render)
+        self._status = StatusWriter(runtime.api, self._render, self._emit)
         self._names = Names(self._keeper.world, self.wake)
         self._channels = channels
         self._tickets: list[asyncio.Future[None]] = []
