@@ -375,6 +375,46 @@ def test_a_pod_that_ends_is_an_event_and_no_gap() -> None:
     with_bed(scenario)
 
 
+def test_what_an_ended_pod_had_met_is_kept() -> None:
+    async def scenario(bed: Bed) -> None:
+        last = await bed.pod("web-0")
+        silent = await bed.pod("web-1")
+        await bed.apply()
+        await bed.controller.farewell(last)
+        for pod in (last, silent):
+            await bed.api.delete(PODS, pod["metadata"]["name"], "default", grace=0)
+            bed.agent.remove(f"default/{pod['metadata']['name']}")
+        await until(lambda: len(bed.seen(events.PodEnded)) == 2)
+        evidence = await bed.controller.evidence("slow")
+        assert evidence.pods == {}
+        ended = {one.pod: one for one in evidence.ended}
+        ((_, plan, seen),) = ended["default/web-0"].counted
+        assert dict(seen.stages)[plan.stages[0].id].passed == 7
+        assert ended["default/web-0"].known
+        assert ended["default/web-1"].counted == ()
+        assert not ended["default/web-1"].known, "nobody could read what it had met"
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_conditions_that_change_are_events() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        await until(lambda: any(one.condition == "Verified" for one in _true(bed)))
+        told = [one.condition for one in _true(bed)]
+        assert sorted(told) == ["Accepted", "Applied", "Verified"], "each once"
+        assert {one.profile for one in _true(bed)} == {"slow"}
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def _true(bed: Bed) -> list[Any]:
+    return [one for one in bed.seen(events.ConditionChanged) if one.status == "True" and one.generation == 1]
+
+
 def test_measuring_asks_a_guest() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
