@@ -118,13 +118,9 @@ def _usable(held: Held | None, side: Side, stages: Mapping[str, Stage], engine: 
     return None
 
 
-def discard(built: Held) -> None:
-    """Take back what :func:`build` made."""
-    undo = Undo()
-    for side in built.sides:
-        if side.sink is not None and side.taken is None:
-            undo.add(side.sink.close)
-    undo.run()
+def discarded(built: Held) -> list[Sink]:
+    """The sinks that :func:`build` made for what does not come into force."""
+    return [side.sink for side in built.sides if side.sink is not None and side.taken is None]
 
 
 def switch(ground: Ground, built: Held, held: Held | None, now: Now) -> list[Sink]:

@@ -29,7 +29,7 @@ class Drains:
         """Close the sink once it is empty, ``patience`` ns from now at the latest."""
         self._open += 1
         deadline = self._loop.now() + patience
-        self._loop.after(0, lambda: self._poll(sink, deadline))  # one removal takes tens of ms: each gets its own turn
+        self._loop.after(0, lambda: self._poll(sink, deadline))
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Run ``call`` once no sink is left, now if there is none."""
@@ -46,6 +46,12 @@ class Drains:
             self._loop.after(POLL, lambda: self._poll(sink, deadline))
             return
         guarded(sink.close)
+        self._leave(sink)
+
+    def _leave(self, sink: Sink) -> None:
+        if not sink.gone():
+            self._loop.after(POLL, lambda: self._leave(sink))
+            return
         self._open -= 1
         self._tell()
 

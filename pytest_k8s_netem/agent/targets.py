@@ -88,7 +88,7 @@ class Target:
         try:
             retired = change.switch(self.ground, built, self.held, self._schedule.current)
         except BaseException as error:
-            change.discard(built)
+            self._retire(change.discarded(built), 0)
             if isinstance(error, OSError):
                 raise self._refused("commit", error) from error
             raise
@@ -97,7 +97,7 @@ class Target:
     def abort(self) -> None:
         """Take back what was prepared."""
         if self.prepared is not None:
-            change.discard(self.prepared)
+            self._retire(change.discarded(self.prepared), 0)
             self.prepared = None
 
     def renew(self, ttl: float) -> None:

@@ -117,7 +117,7 @@ class Two:
             yield sink
         finally:
             hooked.remove()
-            sink.close()
+            close(sink)
             filters.clear(self.netlink, self.eth0().index)
 
     def close(self) -> None:
@@ -166,6 +166,16 @@ def _until_reachable(made: Two) -> None:
             except OSError:
                 if time.monotonic() > deadline:
                     raise
+
+
+def close(*sinks) -> None:
+    """Close sinks and wait until nothing is left of them."""
+    for sink in sinks:
+        sink.close()
+    deadline = time.monotonic() + 10
+    while not all(sink.gone() for sink in sinks):
+        assert time.monotonic() < deadline, "a sink never goes"
+        time.sleep(0.001)
 
 
 def received(sock: socket.socket, timeout: float) -> list[tuple[int, bytes]]:

@@ -10,7 +10,9 @@ import socket
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -357,7 +359,7 @@ def test_a_refusal_half_way_changes_nothing(agent: Any, pod: Any, engine: str, s
         assert "ok" in owner.prepare(bad)
         pod.sh("ip link del odd0")
         assert "refused to commit" in owner.refused("commit", target="pod", digest=bad.digest)
-    assert pod.state() == before
+    kit.wait_for("everything as it was", lambda: pod.state() == before)
     assert owner.observed("observe", target="pod").plan == good.digest
     assert fastest(pod) >= 50
 
@@ -419,9 +421,12 @@ def test_one_agent_serves_two_targets_apart(agent: Any, pod: Any, peer: Any, eng
 
 
 def test_nothing_is_left_open(agent: Any, pod: Any, engine: str) -> None:
-    def descriptors() -> list[str]:
-        folder = f"/proc/{agent.process.pid}/fd"
-        return sorted(os.readlink(f"{folder}/{fd}").partition(":")[0] for fd in os.listdir(folder))
+    def descriptors() -> Counter[str]:
+        folder, found = f"/proc/{agent.process.pid}/fd", Counter[str]()
+        for fd in os.listdir(folder):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found[os.readlink(f"{folder}/{fd}").partition(":")[0]] += 1
+        return found
 
     def round_trip() -> None:
         owner = agent.owner()
@@ -432,10 +437,10 @@ def test_nothing_is_left_open(agent: Any, pod: Any, engine: str) -> None:
         owner.close()
 
     round_trip()
-    before = kit.wait_for("an agent at rest", lambda: not agent.children() and descriptors())
+    before = kit.wait_for("an agent at rest", lambda: not agent.children() and descriptors())  # or one session more
     for _ in range(4):
         round_trip()
-    kit.wait_for(f"no more than {before}", lambda: descriptors() == before and not agent.children())
+    kit.wait_for(f"no more than {before}", lambda: descriptors() <= before and not agent.children())
 
 
 def test_a_session_that_never_reads_costs_nobody_else(agent: Any) -> None:

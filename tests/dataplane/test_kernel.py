@@ -11,12 +11,17 @@ import math
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from namespaces import close
 
 from pytest_k8s_netem.agent.dataplane import filters, names
 from pytest_k8s_netem.agent.dataplane.kernel import KernelEngine, KernelSink
@@ -106,8 +111,7 @@ class Bed:
     def close(self) -> None:
         for hooked in self.hooked:
             hooked.remove()
-        for sink in self.sinks:
-            sink.close()
+        close(*self.sinks)
         for sock in self.sockets:
             sock.close()
         self.netlink.close()
@@ -371,8 +375,7 @@ def test_closing_leaves_nothing(bed: Bed) -> None:
         link.name for link in bed.netlink.links()
     } - before
     bed.hooked.pop().remove()
-    sink.close()
-    sink.close()
+    close(sink, sink)
     assert {link.name for link in bed.netlink.links()} == before
     assert bed.netems() == []
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from namespaces import FAMILY, PEER, POD, Two, received, two
+from namespaces import FAMILY, PEER, POD, Two, close, received, two
 
 from pytest_k8s_netem.agent.dataplane import offloads
 from pytest_k8s_netem.agent.dataplane.names import COOKIE, is_ours
@@ -391,9 +391,7 @@ class TestLife:
             sinks = [world.sink({"s": Impairment(delay=1)}, direction=direction)[0] for direction in Direction]
             pid = world.engine.process.pid
             assert sum(is_ours(link.name, link.alias) for link in world.netlink.links()) == 4
-            for sink in sinks:
-                sink.close()
-                sink.close()
+            close(*sinks, *sinks)
             assert not Path(f"/proc/{pid}").exists()
             assert (links(world), sorted(os.listdir("/proc/self/fd"))) == before
 
@@ -429,8 +427,9 @@ class TestLife:
         world.eth0 = lambda: gone
         with pytest.raises(OSError, match="No such device"):
             world.sink({"s": Impairment(delay=1)})
-        assert links(world) == before
         assert world.engine.process is None
+        world.engine.endings.wait()
+        assert links(world) == before
 
     def test_an_interface_without_ethernet_is_refused(self, world):
         tun = replace(world.eth0(), name="tun0", mac="")
@@ -444,7 +443,7 @@ class TestLife:
         assert sink.fits(classes, {"s": replace(sink.stages["s"], profile="other")})
         assert not sink.fits(classes, {"s": replace(sink.stages["s"], seed=9)})
         assert not sink.fits([replace(classes[0], matches=())], sink.stages)
-        sink.close()
+        close(sink)
 
     def test_the_pair_itself_says_nothing(self, world):
         with entered(world.pod), socket.socket(FAMILY[6], socket.SOCK_DGRAM) as probe:
@@ -453,7 +452,7 @@ class TestLife:
             assert probe
         assert sink.pair.near not in names
         assert sink.pair.far not in names
-        sink.close()
+        close(sink)
 
 
 def links(world: Two) -> list[str]:

@@ -136,6 +136,9 @@ class FakeSink:
         )
         self.kernel.devices.pop(self.number, None)
 
+    def gone(self) -> bool:
+        return self.number not in self.kernel.devices
+
 
 @dataclass
 class FakeEngine:

@@ -47,7 +47,10 @@ if TYPE_CHECKING:
             """A descriptor that becomes readable when the sink is broken (its worker died); None = cannot break."""
 
         def close(self) -> None:
-            """Remove devices and worker, queued packets with them; never raises for what is gone already."""
+            """Begin to remove devices and worker, queued packets with them; never raises for what is gone already."""
+
+        def gone(self) -> bool:
+            """Whether nothing is left of what :meth:`close` began to remove."""
 
     class Engine(Protocol):
         """One engine within one target."""
@@ -64,12 +67,12 @@ if TYPE_CHECKING:
         ) -> Sink:
             """Build a sink; nothing is redirected to it yet. ``now``: what each stage starts with.
 
-            :raises OSError: if the kernel refuses; nothing is left behind.
+            :raises OSError: if the kernel refuses; what was made is on its way out then.
             :raises ImpairmentError: if the plan cannot be held by this engine, naming the profiles.
             """
 
         def close(self) -> None:
-            """Release what all sinks share."""
+            """Release what all sinks share, and wait for what is still on its way out."""
 
     class MakeEngine(Protocol):
         """Constructor of an engine for a target's namespace."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pytest_k8s_netem.agent.dataplane import netem
 from pytest_k8s_netem.agent.dataplane.chains import check, forest
+from pytest_k8s_netem.agent.dataplane.removal import Endings
 from pytest_k8s_netem.agent.dataplane.tree import Tree
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.observed import StageObserved
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.agent.dataplane.chains import Node
     from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+    from pytest_k8s_netem.agent.dataplane.removal import Removal
     from pytest_k8s_netem.agent.dataplane.tc import Qdisc
     from pytest_k8s_netem.agent.dataplane.tree import Placed
     from pytest_k8s_netem.model.capabilities import Interface
@@ -33,6 +35,7 @@ class KernelEngine:
 
     def __init__(self, netlink: Netlink) -> None:
         self._netlink = netlink
+        self._endings = Endings()
 
     def sink(
         self,
@@ -44,7 +47,7 @@ class KernelEngine:
     ) -> KernelSink:
         """Build a sink; nothing is redirected to it yet.
 
-        :raises OSError: if the kernel refuses; nothing is left behind.
+        :raises OSError: if the kernel refuses; what was made is on its way out then.
         :raises ImpairmentError: if netem cannot hold the plan, naming the profiles.
         """
         roots = forest(classes)
@@ -57,22 +60,27 @@ class KernelEngine:
                 _try_duplicating(trees[name], stages)
         except OSError as error:
             for tree in trees.values():
-                tree.close()
+                self._endings.add(tree.close())
             _raise_if_duplicating(error, stages)
             raise
-        return KernelSink(classes, stages, trees)
+        return KernelSink(classes, stages, trees, self._endings)
 
     def close(self) -> None:
-        """Nothing is shared by sinks."""
+        """Wait for devices that are on their way out; nothing is shared by sinks."""
+        self._endings.wait()
 
 
 class KernelSink:
     """The trees of one side; see :class:`~engine.Sink`."""
 
-    def __init__(self, classes: Sequence[Class], stages: Mapping[str, Stage], trees: Mapping[str, Tree]) -> None:
+    def __init__(
+        self, classes: Sequence[Class], stages: Mapping[str, Stage], trees: Mapping[str, Tree], endings: Endings
+    ) -> None:
         self._classes = tuple(classes)
         self._stages = stages
         self._trees = trees
+        self._endings = endings
+        self._left: list[Removal] | None = None
 
     def redirect(self, class_id: str) -> int:
         """The ifb of the class's first stage.
@@ -150,9 +158,15 @@ class KernelSink:
         return None
 
     def close(self) -> None:
-        """Remove the devices, queued packets with them."""
-        for tree in self._trees.values():
-            tree.close()
+        """Begin to remove the devices, queued packets with them."""
+        if self._left is None:
+            self._left = [tree.close() for tree in self._trees.values()]
+            for removal in self._left:
+                self._endings.add(removal)
+
+    def gone(self) -> bool:
+        """Whether the devices are gone."""
+        return all(removal.over() for removal in self._left or ())
 
     def _suits(self, placed: Placed, stage: Stage) -> bool:
         """Whether this netem can become what the stage asks for: its seed is set once, its slot table stays."""

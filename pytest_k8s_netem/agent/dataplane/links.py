@@ -157,6 +157,10 @@ class Links(Transport):
         """
         self.request(RTM_DELLINK, _IFINFOMSG.pack(0, 0, index, 0, 0))
 
+    def remove_link(self, index: int) -> None:
+        """As :meth:`delete_link`, for a child that shares the socket with its parent: it reads no answer."""
+        self.tell(RTM_DELLINK, _IFINFOMSG.pack(0, 0, index, 0, 0))
+
     def addresses(self) -> list[Address]:
         """All IPv4 and IPv6 addresses of the namespace.
 

@@ -46,17 +46,6 @@ class Pair:
         """
         offloads.write(netlink.sock, self.near, offloads.NONE if packets else WHOLE)
 
-    def remove(self, netlink: Netlink) -> None:
-        """Remove both ends; no error if they are gone.
-
-        :raises OSError: if the kernel refuses for another reason.
-        """
-        try:
-            netlink.delete_link(self.near_index)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-
 
 def make(netlink: Netlink, interface: Interface, direction: Direction) -> Pair:
     """Make a pair for one side of an interface, up, and redirected to by nobody yet.
@@ -88,7 +77,7 @@ def make(netlink: Netlink, interface: Interface, direction: Direction) -> Pair:
         for end in (far_index, index):  # the second has carrier when it comes up, so that it takes packets at once
             netlink.set_link(end, up=True)
     except OSError:
-        pair.remove(netlink)
+        netlink.delete_link(index)
         raise
     return pair
 

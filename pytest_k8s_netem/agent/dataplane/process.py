@@ -7,6 +7,9 @@ import json
 import os
 import signal
 import socket
+from contextlib import suppress
+
+from pytest_k8s_netem.agent.forked import is_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,10 +58,11 @@ class Process:
         return found["ok"]
 
     def end(self) -> None:
-        """End the worker, with all packets that it holds, and wait until it is gone."""
+        """Begin to end the worker, with all packets that it holds: the kernel takes its time to close its sockets."""
         self._control.close()
-        try:
+        with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass  # somebody else has waited for it
+
+    def over(self) -> bool:
+        """Whether the worker is gone."""
+        return is_over(self.pid)

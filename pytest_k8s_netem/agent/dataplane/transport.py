@@ -37,6 +37,7 @@ class Transport:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._sequence = 0
+        self._received = memoryview(bytearray(_RECEIVE))
 
     @classmethod
     def open(cls) -> Self:
@@ -77,6 +78,10 @@ class Transport:
                 answer = data
         return answer
 
+    def tell(self, kind: int, body: bytes) -> None:
+        """Send one message and read no answer; a refusal that comes is left to the next reading, which skips it."""
+        self.sock.sendto(_HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST, 0, 0) + body, (0, 0))
+
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """The bodies of everything the kernel lists.
 
@@ -98,7 +103,8 @@ class Transport:
         header = _HEADER.pack(_HEADER.size + len(body), kind, flags | NLM_F_REQUEST, self._sequence, 0)
         self.sock.sendto(header + body, (0, 0))
         while True:
-            for message, message_flags, sequence, data in _messages(self.sock.recv(_RECEIVE)):
+            length = self.sock.recv_into(self._received)
+            for message, message_flags, sequence, data in _messages(bytes(self._received[:length])):
                 if sequence != self._sequence:
                     continue  # left over from a dump that was given up
                 if message == NLMSG_ERROR:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane import bpf, filters, names, netem
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, u32
+from pytest_k8s_netem.agent.dataplane.removal import Removal
 from pytest_k8s_netem.agent.dataplane.tc import TC_H_ROOT
 
 TYPE_CHECKING = False
@@ -86,7 +87,8 @@ class Tree:
             self._grow(root, self._segment(interface.mtu) if segmented else TC_H_ROOT)
             netlink.set_link(self.index, up=True)
         except OSError:
-            self.close()
+            with suppress(OSError):
+                netlink.delete_link(self.index)
             raise
 
     def hold(self, placed: Placed, impairment: Impairment) -> None:
@@ -110,10 +112,9 @@ class Tree:
             return {}
         return {qdisc.handle: qdisc for qdisc in self._netlink.qdiscs(self.index)}
 
-    def close(self) -> None:
-        """Remove the device with all that is queued on it."""
-        with suppress(OSError):
-            self._netlink.delete_link(self.index)
+    def close(self) -> Removal:
+        """Begin to remove the device with all that is queued on it."""
+        return Removal(self._netlink, self.index)
 
     def _handle(self) -> int:
         self._major += 1

@@ -15,6 +15,7 @@ from pytest_k8s_netem.agent.dataplane import pair, sockets
 from pytest_k8s_netem.agent.dataplane.assembler import TooLarge
 from pytest_k8s_netem.agent.dataplane.bpf import select
 from pytest_k8s_netem.agent.dataplane.process import Process
+from pytest_k8s_netem.agent.dataplane.removal import Endings, Removal
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.observed import StageObserved
 from pytest_k8s_netem.model.plan import Direction
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.agent.dataplane.netlink import Netlink
     from pytest_k8s_netem.agent.dataplane.pair import Pair
+    from pytest_k8s_netem.agent.dataplane.removal import Ending
     from pytest_k8s_netem.model.capabilities import Interface
     from pytest_k8s_netem.model.impairment import Impairment
     from pytest_k8s_netem.model.plan import Class, Stage
@@ -80,6 +82,7 @@ class UserspaceEngine:
         self.netlink = netlink
         self.tables: dict[str | None, Table | None] = {None: None}
         self.process: Process | None = None
+        self.endings = Endings()
         self._namespace = namespace
         self._sinks: list[UserspaceSink] = []
         self._stages: dict[str, Shared] = {}
@@ -97,7 +100,7 @@ class UserspaceEngine:
 
         What an ingress sink hands back must pass the interface's filters: :func:`filters.let_marked_pass`.
 
-        :raises OSError: if the kernel refuses; nothing is left behind.
+        :raises OSError: if the kernel refuses; what was made is on its way out then.
         :raises ImpairmentError: if the interface is not Ethernet, or the classes are too many to be told apart.
         """
         used = tuple(dict.fromkeys(name for entry in classes for name in entry.stages))
@@ -105,7 +108,13 @@ class UserspaceEngine:
         programs = _programs(classes, chosen)
         if len(interface.mac) != len("00:00:00:00:00:00"):
             raise _refused(interface.name, "has no Ethernet header, which this engine needs", chosen)
-        ends = pair.make(self.netlink, interface, direction)
+        self.process = self.process or Process()  # starts while the devices are made
+        try:
+            ends = pair.make(self.netlink, interface, direction)
+        except OSError:
+            if not self._sinks:
+                self._end_worker()
+            raise
         sink = UserspaceSink(self, next(self._numbers), ends, tuple(classes), chosen)
         self._sinks.append(sink)
         try:
@@ -118,23 +127,30 @@ class UserspaceEngine:
         return sink
 
     def close(self) -> None:
-        """Close what sinks are left, and the worker."""
+        """Close what sinks are left, and the worker; wait until they are gone."""
         for sink in tuple(self._sinks):
             sink.close()
+        self._end_worker()
+        self.endings.wait()
 
-    def drop(self, sink: UserspaceSink) -> None:
-        """Forget a sink; the last one takes the worker with it."""
+    def drop(self, sink: UserspaceSink) -> Process | None:
+        """Forget a sink; the last one takes the worker with it, which is returned."""
         if sink not in self._sinks:
-            return
+            return None
         self._sinks.remove(sink)
         forgotten = self._release(sink)
-        if self.process is None:
-            return
-        with suppress(OSError):  # a dead worker holds nothing
-            self.process.ask("close", sink=sink.number, stages=forgotten)
         if not self._sinks:
-            self.process.end()
-            self.process = None
+            return self._end_worker()
+        with suppress(OSError):  # a dead worker holds nothing
+            self.ask("close", sink=sink.number, stages=forgotten)
+        return None
+
+    def _end_worker(self) -> Process | None:
+        ended, self.process = self.process, None
+        if ended is not None:
+            ended.end()
+            self.endings.add(ended)
+        return ended
 
     def ask(self, op: str, *args: Any, **fields: Any) -> Any:
         """Ask the worker.
@@ -155,7 +171,6 @@ class UserspaceEngine:
 
     def _give_stages(self, sink: UserspaceSink, now: Mapping[str, Impairment]) -> None:
         """Share the stages that are there and hold what is wanted; make the others."""
-        self.process = self.process or Process()
         for name, stage in sink.stages.items():
             shared = self._stages.get(name)
             if shared is not None and (shared.told, shared.seed) == (now[name], stage.seed):
@@ -212,6 +227,7 @@ class UserspaceSink:
         self.shared: dict[str, Shared] = {}
         self._engine = engine
         self._whole: bool | None = None
+        self._left: list[Ending] | None = None
 
     def redirect(self, class_id: str) -> int:  # noqa: ARG002
         """Index of the device that all classes are redirected to; the worker tells them apart again."""
@@ -263,10 +279,16 @@ class UserspaceSink:
         return self._engine.process.descriptor if self._engine.process else None
 
     def close(self) -> None:
-        """Remove the devices, packets that wait with them; what is gone already is no error."""
-        self._engine.drop(self)
-        with suppress(OSError):  # the next reading of the namespace reports what is left
-            self.pair.remove(self._engine.netlink)
+        """Begin to remove the devices, packets that wait with them; what is gone already is no error."""
+        if self._left is None:
+            worker = self._engine.drop(self)
+            removal = Removal(self._engine.netlink, self.pair.near_index)
+            self._engine.endings.add(removal)
+            self._left = [removal] if worker is None else [removal, worker]
+
+    def gone(self) -> bool:
+        """Whether the devices are gone, and the worker where it went with them."""
+        return all(ending.over() for ending in self._left or ())
 
     def shape(self, impairments: Any) -> None:
         """Let superpackets pass whole exactly where every stage allows it.

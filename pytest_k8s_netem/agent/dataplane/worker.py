@@ -38,6 +38,7 @@ from heapq import heapify, heappop, heappush
 
 from pytest_k8s_netem.agent.dataplane.frame import NETWORK, ecn_capable, is_probe, mark_congestion, size
 from pytest_k8s_netem.agent.dataplane.sockets import Receiver, drops
+from pytest_k8s_netem.agent.forked import alone
 from pytest_k8s_netem.model.fate import Fate
 from pytest_k8s_netem.model.impairment import MILLISECOND, SECOND
 from pytest_k8s_netem.model.wire import IMPAIRMENT
@@ -310,7 +311,8 @@ def main(control: socket.socket, parent: int) -> None:
     """
     code = 1
     try:
-        _alone(control.fileno())
+        alone(control.fileno())
+        _mute()
         _die_with(parent)
         _be_prompt()
         Worker(control).run()
@@ -321,16 +323,12 @@ def main(control: socket.socket, parent: int) -> None:
         os._exit(code)
 
 
-def _alone(control: int) -> None:
-    """Take no signal meant for the agent, keep no stream of it open."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _mute() -> None:
+    """Neither read nor write where the agent does; stderr is its log."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
         os.dup2(null, stream)
-    os.closerange(3, control)
-    os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
+    os.close(null)
 
 
 def _die_with(parent: int) -> None:
@@ -342,9 +340,7 @@ def _die_with(parent: int) -> None:
 def _be_prompt() -> None:
     """Wake on time, and never stop to collect garbage."""
     _prctl(_PR_SET_TIMERSLACK, 1)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
+    gc.disable()  # what the agent left is kept: collecting it would copy every page of it
     with suppress(OSError):  # an ordinary user, or no CAP_SYS_NICE: late by milliseconds on a busy machine
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
 

@@ -69,13 +69,14 @@ def _results(output: bytes) -> tuple[CheckObserved, ...] | None:
 
 def _child(namespace: int, checks: Sequence[Check], output: int, parent: int) -> None:
     """The child's whole life; it never returns."""
+    from pytest_k8s_netem.agent.forked import alone
+    from pytest_k8s_netem.agent.namespace import enter
+
     code = 1
     try:
         _die_with(parent)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        _alone(namespace, output)
+        enter(namespace)
+        alone(output)
         _write(output, run(checks))
         code = 0
     except BaseException:
@@ -93,16 +94,6 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _alone(namespace: int, output: int) -> None:
-    """Enter the namespace; close everything else, so that no stream lives on in this child."""
-    from pytest_k8s_netem.agent.namespace import enter
-
-    enter(namespace)
-    limit = os.sysconf("SC_OPEN_MAX")
-    os.closerange(3, output)
-    os.closerange(output + 1, limit)
 
 
 def _write(output: int, results: tuple[CheckObserved, ...]) -> None:
