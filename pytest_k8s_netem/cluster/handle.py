@@ -92,12 +92,14 @@ class NetemProfile:
         """Each impaired pod (``namespace/name``) as its kernel is now, read back."""
         return self._portal.call(self._imposition.observed())
 
-    def assert_rtt(self, **bounds: Any) -> None:
+    def assert_rtt(
+        self, *, median: str | tuple[str, str] | None = None, p99: str | tuple[str, str] | None = None
+    ) -> None:
         """Assert round trip times of every (pod, peer) pair: ``median=("100ms", "140ms")``, ``p99="200ms"`` (at most).
 
         :raises AssertionError: naming the worst pair, asked against measured.
         """
-        self._portal.call(self._measuring.assert_rtt(self._imposition, **bounds))
+        self._portal.call(self._measuring.assert_rtt(self._imposition, median=median, p99=p99))
 
     def assert_loss(self, share: str | tuple[str, str]) -> None:
         """Assert that the measured loss of every pair is this share, or within these two; false alarms below 1e-6."""

@@ -56,7 +56,7 @@ class Measuring:
 
     async def assert_loss(self, imposition: Imposition, share: str | tuple[str, str]) -> None:
         """Share of round trips lost, as precisely as some thousand probes can tell."""
-        low, high = (share, share) if isinstance(share, str) else share
+        low, high = share if isinstance(share, tuple) else (share, share)
         wanted = (float(parse_share(low, "share")), float(parse_share(high, "share")))
         least = min((part for part in wanted if part > 0), default=0.01)
         count = min(4000, max(400, math.ceil(40 / least)))
@@ -65,7 +65,7 @@ class Measuring:
 
     async def assert_rate(self, imposition: Imposition, rate: str | tuple[str, str]) -> None:
         """Rate at which full-size packets come back when they are sent all at once."""
-        if isinstance(rate, str):
+        if not isinstance(rate, tuple):
             bits = parse_rate(rate, "rate")
             wanted = (bits * (1 - TOLERANCE), bits * (1 + TOLERANCE))
         else:

@@ -7,21 +7,39 @@ from collections import Counter
 from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.profile.selectors import format_selection
 from pytest_k8s_netem.resolve import objects
+from pytest_k8s_netem.resolve.peers import remotes
 from pytest_k8s_netem.resolve.rules import peers_of
-from pytest_k8s_netem.resolve.select import in_namespaces
+from pytest_k8s_netem.resolve.select import in_namespaces, pods_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from pytest_k8s_netem.profile.trafficprofile import Selection, TrafficProfile
+    from pytest_k8s_netem.profile.trafficprofile import Rule, Selection, TrafficProfile
     from pytest_k8s_netem.resolve.index import Index
+    from pytest_k8s_netem.resolve.peers import Remotes
 
 EVERY = "every pod"
 """How a selection of all pods is written."""
 MOST = 12
 """Pods that a message lists."""
+
+
+def vain(profile: TrafficProfile, index: Index) -> bool:
+    """Whether it selects no pod, or only peers that are nowhere, so that it would touch nothing."""
+    if not pods_of(index, profile.pods):
+        return True
+    sides = [side for side in (profile.egress, profile.ingress) if side is not None]
+    return bool(sides) and not any(_reaches(rule, index) for side in sides for rule in side.rules)
+
+
+def _reaches(rule: Rule, index: Index) -> bool:
+    return rule.peers is None or any(_anybody(remotes(index, peer)) for peer in rule.peers)
+
+
+def _anybody(found: Remotes) -> bool:
+    return bool(found.meant or found.vips)
 
 
 def no_pod(profile: TrafficProfile, index: Index) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
+from pytest_k8s_netem.controller import nothing
 from pytest_k8s_netem.errors import ApiError, ConfigError
 from pytest_k8s_netem.profile.parse import parse
+from pytest_k8s_netem.resolve.index import Index
 from pytest_k8s_netem.resolve.select import choose
 from pytest_k8s_netem.run.identity import PREFIX
 
@@ -28,6 +30,7 @@ class ProfileState:
 
     :ivar declared: what its present generation says; None = nothing that can be meant, see ``refusal``.
     :ivar good: the last that was applied. :ivar refusal: (condition, reason, message) against ``declared``, or None.
+    :ivar vain: what is declared touches nothing yet, so what was applied before stays in force.
     :ivar removed: the object is gone. :ivar ended: its duration is over.
     :ivar published: generation and profile that the last round works with. :ivar handled: generation that one has ended
         for; a status speaks of no other. :ivar counted_from: unix time of that.
@@ -41,6 +44,7 @@ class ProfileState:
     declared: TrafficProfile | None = None
     good: TrafficProfile | None = None
     refusal: tuple[str, str, str] | None = None
+    vain: bool = False
     deleting: bool = False
     removed: bool = False
     ended: bool = False
@@ -56,7 +60,7 @@ class ProfileState:
         """What shall be in force now: what is declared, else what was applied before; None = nothing."""
         if self.deleting or self.removed or self.ended:
             return None
-        return self.declared if self.declared is not None and self.refusal is None else self.good
+        return self.declared if self.declared is not None and self.refusal is None and not self.vain else self.good
 
     @property
     def fresh(self) -> bool:
@@ -66,7 +70,7 @@ class ProfileState:
     def read(self, obj: Object) -> None:
         """Take a generation in."""
         self.obj, self.generation = obj, int(obj["metadata"].get("generation", 0))
-        self.seen, self.refusal, self.declared = time.time(), None, None
+        self.seen, self.refusal, self.declared, self.vain = time.time(), None, None, False
         try:
             declared = parse({**obj, "metadata": {**obj["metadata"], "generation": 0}})  # equal if nothing is changed
         except ConfigError as error:
@@ -93,6 +97,7 @@ class ProfileBook:
         """Put what shall be in force into the world, and the pods that are chosen once."""
         self._world.profiles.clear()
         for state in self.states.values():
+            self._weigh(state)
             profile = state.effective
             state.published = (state.generation, profile)
             if profile is None:
@@ -101,6 +106,12 @@ class ProfileBook:
             self._world.profiles[state.name] = profile
             if profile.follow == "start" and (state.fresh or state.uid not in self._world.chosen):
                 self._choose(state, profile)
+
+    def _weigh(self, state: ProfileState) -> None:
+        """A change that would touch nothing takes nothing away; it is in force as soon as it touches something."""
+        changed = state.declared is not None and state.declared is not state.good and state.refusal is None
+        if state.declared is not None and (changed or state.vain):
+            state.vain = state.good is not None and nothing.vain(state.declared, Index.of(self._world))
 
     async def hold(self) -> None:
         """Add our finalizer to profiles that are about to be applied."""

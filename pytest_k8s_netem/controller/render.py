@@ -8,6 +8,7 @@ from pytest_k8s_netem.controller import nothing
 from pytest_k8s_netem.controller.status import MOST_PODS, condition
 from pytest_k8s_netem.controller.targets import TRIES
 from pytest_k8s_netem.judge.verdict import READ_BACK
+from pytest_k8s_netem.resolve.select import pods_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Renderer:
             return (False, *state.refusal[1:])
         if state.ended:
             return (False, "Ended", "its duration is over")
-        if not pods:
-            return _nothing(state, "NothingSelected", self._no_pod(state))
+        if state.vain or not pods:
+            return self._touches_nothing(state, len(pods))
         if not expected:
             return (None, "WaitingForPods", f"none of the {len(pods)} pods that it selects runs")
         if len(holding) < len(expected):
@@ -95,12 +96,14 @@ class Renderer:
         """Plans are in force; whether the profile has a part in any."""
         if any(state.name in self._fleet.targets[pod].profiles for pod in holding):
             return (True, "Applied", "")
-        profile = state.effective
-        why = nothing.no_peer(profile, self._rounds.index, len(holding)) if profile is not None else ""
-        return _nothing(state, "NothingMatched", why)
+        return self._touches_nothing(state, len(holding))
 
-    def _no_pod(self, state: ProfileState) -> str:
-        return nothing.no_pod(state.effective, self._rounds.index) if state.effective is not None else ""
+    def _touches_nothing(self, state: ProfileState, pods: int) -> Words:
+        """Its words select no pod, or no peer."""
+        profile, index = state.declared or state.good, self._rounds.index
+        if profile is None or not pods_of(index, profile.pods):
+            return _nothing(state, "NothingSelected", nothing.no_pod(profile, index) if profile is not None else "")
+        return _nothing(state, "NothingMatched", nothing.no_peer(profile, index, pods))
 
     def _verified(self, state: ProfileState, unverified: dict[str, str]) -> Words:
         if not unverified:

@@ -1,0 +1,78 @@
+"""What the contract's tests share: a few pods, and suites of a user's own that run in a process of theirs."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from lanes import manifest, service
+
+COMMON = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import pytest
+from lanes import *
+
+@pytest.fixture(scope="session")
+def people(netem_cluster):
+    with netem_cluster.apply([manifest("ann"), manifest("bob"), manifest("cid")]):
+        netem_cluster.wait_ready()
+        yield netem_cluster
+
+@pytest.fixture
+def ann(people):
+    return people.pod("ann")
+
+@pytest.fixture
+def bob(people):
+    return people.pod("bob")
+
+@pytest.fixture
+def cid(people):
+    return people.pod("cid")
+"""
+"""The conftest of a user's suite: three pods that talk."""
+
+
+@pytest.fixture(scope="module")
+def people(netem_cluster: Any) -> Iterator[Any]:
+    """The cluster, with three pods and a Service in namespace ``default``."""
+    pods = [manifest("ann", tier="front"), manifest("bob", tier="back"), manifest("cid", tier="back")]
+    with netem_cluster.apply([*pods, service("shop", "bob")]):
+        netem_cluster.wait_ready()
+        yield netem_cluster
+
+
+@pytest.fixture
+def ann(people: Any) -> Any:
+    return people.pod("ann")
+
+
+@pytest.fixture
+def bob(people: Any) -> Any:
+    return people.pod("bob")
+
+
+@pytest.fixture
+def cid(people: Any) -> Any:
+    return people.pod("cid")
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
+    """Run a user's suite in a process of its own: ``suite(source, "-v")``."""
+
+    def run(source: str, *options: str) -> pytest.RunResult:
+        pytester.makeconftest(COMMON)
+        pytester.makepyfile(f"import pytest\nfrom lanes import *\n{textwrap.dedent(source)}")
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+
+    return run
+
