@@ -136,11 +136,11 @@ def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) ->
 
     parameters = getattr(getattr(request.node, "callspec", None), "params", {})
     said = parameters["netem_profile"] if "netem_profile" in parameters else request.getfixturevalue("netem_spec")
-    if isinstance(said, list) and all(isinstance(part, markers.Declared) for part in said):
-        specs = [Spec(part.name, part.arguments, part.order) for part in said]
-    else:
-        specs = [] if said is None else [Spec.of(markers.UNNAMED, said)]
     with _refusals():
+        if isinstance(said, list) and all(isinstance(part, markers.Declared) for part in said):
+            specs = [Spec(part.name, part.arguments, part.order) for part in said]
+        else:
+            specs = [] if said is None else [Spec.of(markers.UNNAMED, said)]
         _netem_test.declare(specs)
     return _netem_test.profiles
 
