@@ -7,16 +7,15 @@ import os
 import socket
 from dataclasses import dataclass
 
-from pytest_k8s_netem.local import syscalls
+from pytest_k8s_netem.local import batch, syscalls
+from pytest_k8s_netem.local.batch import NODAD, family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 BRIDGE = "pods"
-_NODAD = 0x02
-"""IFA_F_NODAD, include/uapi/linux/if_addr.h: the address may be used at once."""
 _SCOPE_LINK = 253
 """RT_SCOPE_LINK, include/uapi/linux/rtnetlink.h: the destination is on the wire itself."""
 _POD_INDEX, _WIRE_INDEX = 1000, 100_000
@@ -81,7 +80,7 @@ class Fabric:
             address = gateway.partition("/")[0]
             _add_address(netlink, bridge, address, _full(address))
             # Health checks leave with the node's own address, so that pods can tell who asks.
-            netlink.route("add", dst=cidr, oif=bridge, prefsrc=own, scope=_SCOPE_LINK, family=_family(own))
+            netlink.route("add", dst=cidr, oif=bridge, prefsrc=own, scope=_SCOPE_LINK, family=family(own))
         self.nodes[name] = node
 
     def add_wire(self, first: str, second: str) -> None:
@@ -107,14 +106,8 @@ class Fabric:
             "add", ifname=f"veth{index}", kind="veth", index=index, master=node.bridge, state="up", peer=peer
         )
         eth0 = self._index(fd, "eth0")
-        with self._borrowed_netlink(fd) as netlink:
-            netlink.link("set", index=1, state="up")
-            netlink.link("set", index=eth0, state="up")
-            for address in self._usable(addresses):
-                bare, _, prefix = address.partition("/")
-                _add_address(netlink, eth0, bare, int(prefix))
-            for gateway in self._usable(gateways):
-                netlink.route("add", dst="default", gateway=gateway, oif=eth0, family=_family(gateway))
+        with self._netlink_socket(fd) as sock:
+            batch.settle(sock, eth0, self._usable(addresses), self._usable(gateways))
         self.pods[name] = Pod(fd, node, index)
 
     def forget_pod(self, name: str) -> Pod:
@@ -146,17 +139,11 @@ class Fabric:
     def _netlink(self, fd: int) -> Any:
         from pyroute2.iproute.linux import IPRoute
 
-        with syscalls.network(fd, self.home):
-            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
-        return IPRoute(use_socket=sock)  # type: ignore[no-untyped-call]
+        return IPRoute(use_socket=self._netlink_socket(fd))  # type: ignore[no-untyped-call]
 
-    @contextlib.contextmanager
-    def _borrowed_netlink(self, fd: int) -> Iterator[Any]:
-        netlink = self._netlink(fd)
-        try:
-            yield netlink
-        finally:
-            netlink.close()
+    def _netlink_socket(self, fd: int) -> socket.socket:
+        with syscalls.network(fd, self.home):
+            return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
 
     def _usable(self, addresses: Sequence[str]) -> list[str]:
         return [address for address in addresses if self.ipv6 or ":" not in address]
@@ -178,16 +165,16 @@ def delete_link(pod: Pod) -> int:
 
 def _route_between(near: Node, index: int, far: Node) -> None:
     for own, address, cidr in zip(near.addresses, far.addresses, far.cidrs, strict=True):
-        family = _family(address)
-        if family == socket.AF_INET6:
+        ip = family(address)
+        if ip == socket.AF_INET6:
             _add_address(near.netlink, index, own, _full(own))  # neighbour discovery answers for the device's own only
         host = f"{address}/{_full(address)}"
-        near.netlink.route("add", dst=host, oif=index, prefsrc=own, scope=_SCOPE_LINK, family=family)
-        near.netlink.route("add", dst=cidr, gateway=address, oif=index, family=family)
+        near.netlink.route("add", dst=host, oif=index, prefsrc=own, scope=_SCOPE_LINK, family=ip)
+        near.netlink.route("add", dst=cidr, gateway=address, oif=index, family=ip)
 
 
 def _add_address(netlink: Any, index: int, address: str, prefix: int) -> None:
-    flags = {"flags": _NODAD} if ":" in address else {}
+    flags = {"flags": NODAD} if ":" in address else {}
     netlink.addr("add", index=index, address=address, prefixlen=prefix, **flags)
 
 
@@ -199,10 +186,6 @@ def _write_setting(name: str, value: str) -> None:
     except OSError:
         if "forward" in name and os.path.exists(f"/proc/sys/net/{name}"):
             raise
-
-
-def _family(address: str) -> int:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _full(address: str) -> int:
