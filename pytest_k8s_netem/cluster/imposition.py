@@ -29,6 +29,8 @@ VERIFY_WITHIN = 30.0
 SETTLE_WITHIN = 5.0
 """Seconds to prove anew what a neighbour's coming or going has disturbed."""
 NO_POD = ": make pods with netem_cluster.apply(...) in a fixture of the test"
+LOOK_AGAIN = 0.02
+"""Seconds between two looks at a proof that is being renewed."""
 HEAL_WITHIN = 15.0
 """Seconds for a healing: queues drain for at most one, the rest is room for an overloaded machine."""
 
@@ -68,7 +70,7 @@ class Imposition:
         await self._note(probes=True)
 
     async def change(self, obj: Object) -> None:
-        """Put another spec in place, without a gap, and wait until that is verified; if it is refused the old one stays.
+        """Put another spec in place, without a gap, and wait until that is verified; a refused one is taken back.
 
         :raises NotApplied: before :meth:`begin` or after :meth:`end`.
         """
@@ -181,15 +183,20 @@ class Imposition:
                 self.record.effect += effects(plan, observed).get(self.key, Effect())
 
     async def _evidence(self, *, settled: bool) -> Evidence:
-        """What the controller knows; ``settled``: once more when it has proven again what another profile disturbed."""
-        controller = self._provider.controller
-        evidence = await controller.evidence(self.key)
-        verdicts = [part.verdicts.get(self.key) for part in evidence.pods.values()]
-        if settled and not all(verdict is None or verdict.verified for verdict in verdicts):
-            with contextlib.suppress(NetemError):  # what is still wrong then stands in the evidence
-                await waiting.verified(self._provider.api, self.key, self._generation, SETTLE_WITHIN)
-            evidence = await controller.evidence(self.key)
+        """What the controller knows; ``settled``: when it has proven again what another profile disturbed."""
+        evidence = await self._provider.controller.evidence(self.key)
+        if settled:
+            with contextlib.suppress(NetemError, TimeoutError):  # what is still wrong then stands in the evidence
+                async with asyncio.timeout(SETTLE_WITHIN):
+                    while not self._proven(evidence):
+                        await waiting.verified(self._provider.api, self.key, self._generation, SETTLE_WITHIN)
+                        await asyncio.sleep(LOOK_AGAIN)  # the status may not have heard yet
+                        evidence = await self._provider.controller.evidence(self.key)
         return evidence
+
+    def _proven(self, evidence: Evidence) -> bool:
+        verdicts = (part.verdicts.get(self.key) for part in evidence.pods.values())
+        return all(verdict is None or verdict.verified for verdict in verdicts)
 
     def _note_probes(self, pod: str, checks: Sequence[Check], observed: Observed) -> None:
         mine = {check.id: check for check in checks if check.profile == self.key}

@@ -21,7 +21,7 @@ def _folder(name: str) -> object:
 
 @pytest.mark.needs("netns")
 @pytest.mark.parametrize("engine", ["userspace", pytest.param("kernel", marks=pytest.mark.needs("netem"))])
-@pytest.mark.parametrize("folder", map(_folder, FOLDERS))
+@pytest.mark.parametrize("folder", [_folder(name) for name in FOLDERS])
 def test_an_example_passes(folder: str, engine: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"examples/{folder}"]
     done = subprocess.run(

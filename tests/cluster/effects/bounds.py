@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -36,7 +37,7 @@ def autocorrelation(values: Sequence[float]) -> float:
     """Of first order."""
     mean = sum(values) / len(values)
     spread = sum((value - mean) ** 2 for value in values)
-    return sum((a - mean) * (b - mean) for a, b in zip(values, values[1:], strict=False)) / spread
+    return sum((a - mean) * (b - mean) for a, b in itertools.pairwise(values)) / spread
 
 
 def none_early(delays: Sequence[float], asked: float) -> None:

@@ -60,7 +60,9 @@ def test_corruption_flips_one_bit(road: Road) -> None:
         ({"reorder": "25%", "gap": 5}, 1 / 8),
     ],
 )
-def test_reordered_packets_skip_the_delay(road: Road, direction: str, words: dict[str, object], expected: float) -> None:
+def test_reordered_packets_skip_the_delay(
+    road: Road, direction: str, words: dict[str, object], expected: float
+) -> None:
     with road.impair(delay="200ms", **words, **road.towards(direction)):
         flow = road.flow(1500, direction=direction)
     early = sum(delay < 100 for delay in flow.delays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -87,17 +88,15 @@ def test_a_shorter_delay_loses_nothing(road: Road) -> None:
 def test_a_neighbours_coming_and_going_is_not_felt(road: Road, direction: str) -> None:
     way = road.towards(direction)
     with road.impair(**STEADY, **way):
-        with load(road, direction) as traffic:
-            with road.impair(delay="5ms", ports="tcp/80", **way):
-                traffic.stream.reaches(100)
+        with load(road, direction) as traffic, road.impair(delay="5ms", ports="tcp/80", **way):
+            traffic.stream.reaches(100)
         traffic.assert_whole()
         on_time([arrival.delay for arrival in traffic.arrivals], 30)
 
 
 def test_healing_loses_nothing(road: Road) -> None:
-    with load(road) as traffic:
-        with road.impair(**STEADY):
-            traffic.stream.reaches(100)
+    with load(road) as traffic, road.impair(**STEADY):
+        traffic.stream.reaches(100)
     assert sorted(arrival.number for arrival in traffic.arrivals) == list(range(traffic.stream.sent))
     assert traffic.arrivals[-1].delay < 30
 
@@ -128,7 +127,7 @@ def test_a_timeline_runs_in_time(road: Road) -> None:
     short = [delay < 60 - EARLY for delay in (arrival.delay for arrival in sorted(flow.arrivals, key=_number))]
     assert min(flow.delays) >= 10 - EARLY
     assert 600 * 0.3 < sum(short) < 600 * 0.7
-    changes = sum(a != b for a, b in zip(short, short[1:], strict=False))
+    changes = sum(a != b for a, b in itertools.pairwise(short))
     assert changes >= 4
 
 
@@ -170,9 +169,7 @@ def devices(pod: Any) -> set[str]:
         ("loss.EveryNth", {"loss_model": "every-nth 10"}),
     ],
 )
-def test_what_the_page_says_is_refused_is(
-    road: Road, lacks: dict[str, str], name: str, words: dict[str, Any]
-) -> None:
+def test_what_the_page_says_is_refused_is(road: Road, lacks: dict[str, str], name: str, words: dict[str, Any]) -> None:
     if name not in lacks:
         with road.impair(**words):
             assert road.flow(20).arrivals
@@ -181,5 +178,3 @@ def test_what_the_page_says_is_refused_is(
         pass
     on_time(road.flow(20).delays, 0)
     assert road.netems() == []
-
-

@@ -58,6 +58,7 @@ def without_clsact(seen: dict[str, Any]) -> dict[str, Any]:
     return {**seen, "qdiscs": [qdisc for qdisc in seen["qdiscs"] if qdisc["kind"] != "clsact"]}
 
 
+ADD_FILTER = ("tc", "filter", "add", "dev", "eth0", "egress", "pref", "7", "protocol", "ip", "bpf", "da", "bytecode")
 DROP_4001 = "4,40 0 0 36,21 0 1 4001,6 0 0 2,6 0 0 4294967295"
 """Load the UDP destination port; if it is 4001 TC_ACT_SHOT, else TC_ACT_UNSPEC."""
 WORDS = [
@@ -104,8 +105,8 @@ def test_other_peoples_qdiscs_filters_and_rules_stay(road: Road, fresh_pod: Any)
 
 def test_an_impairment_adds_to_a_foreign_filter_that_lets_pass(road: Road, fresh_pod: Any) -> None:
     """Ours come first; what they do not take meets the others' as ever."""
-    fresh_pod.exec("tc qdisc add dev eth0 clsact".split())
-    fresh_pod.exec([*"tc filter add dev eth0 egress pref 7 protocol ip bpf da bytecode".split(), DROP_4001])
+    for command in (["tc", "qdisc", "add", "dev", "eth0", "clsact"], [*ADD_FILTER, DROP_4001]):
+        fresh_pod.exec(command)
     with road.impair(delay="40ms", pods=f"app={fresh_pod.name}", to="app=right", ports="udp/4000"):
         on_time(road.flow(20, port=4000, source=fresh_pod).delays, 40)
         assert road.flow(20, port=4001, source=fresh_pod).arrivals == ()
