@@ -24,6 +24,11 @@ NODAD = 0x02
 """IFA_FNODAD, include/uapi/linux/if_addr.h: the address may be used at once."""
 
 
+def open_socket() -> socket.socket:
+    """A netlink socket of the calling thread's namespace."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+
+
 def settle(sock: socket.socket, index: int, addresses: Sequence[str], gateways: Sequence[str]) -> None:
     """Set loopback and the device up, give the device addresses (with prefix) and default routes by the gateways.
 
@@ -56,7 +61,7 @@ def _compiled(index: int, shape: tuple[tuple[socket.AddressFamily, int], ...]) -
             batch.route("add", dst="default", gateway=_STAND_INS[ip][1], oif=index, family=ip)
         return bytes(batch.batch)
     finally:
-        batch.close()
+        batch.close()  # type: ignore[no-untyped-call]
 
 
 def _await_answers(sock: socket.socket, count: int) -> None:

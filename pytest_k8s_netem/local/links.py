@@ -105,8 +105,9 @@ class Fabric:
         node.netlink.link(
             "add", ifname=f"veth{index}", kind="veth", index=index, master=node.bridge, state="up", peer=peer
         )
-        eth0 = self._index(fd, "eth0")
-        with self._netlink_socket(fd) as sock:
+        with syscalls.network(fd, self.home):
+            eth0, sock = socket.if_nametoindex("eth0"), batch.open_socket()
+        with sock:
             batch.settle(sock, eth0, self._usable(addresses), self._usable(gateways))
         self.pods[name] = Pod(fd, node, index)
 
@@ -139,11 +140,9 @@ class Fabric:
     def _netlink(self, fd: int) -> Any:
         from pyroute2.iproute.linux import IPRoute
 
-        return IPRoute(use_socket=self._netlink_socket(fd))  # type: ignore[no-untyped-call]
-
-    def _netlink_socket(self, fd: int) -> socket.socket:
         with syscalls.network(fd, self.home):
-            return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+            sock = batch.open_socket()
+        return IPRoute(use_socket=sock)  # type: ignore[no-untyped-call]
 
     def _usable(self, addresses: Sequence[str]) -> list[str]:
         return [address for address in addresses if self.ipv6 or ":" not in address]
