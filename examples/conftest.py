@@ -1,30 +1,38 @@
-"""What the examples share: an echo server and a client that measures with its own clock, each in a pod."""
+"""What the examples share: an echo server and a client that measures with its own clock, each in a pod.
+
+Programs travel as text (``python3 -c``), so that the same pods run with this machine's Python and in an image.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
+IMAGE = "python:3.11-slim-bookworm"
+
+
+def program(path: Path, *arguments: str) -> list[str]:
+    """The command that runs a Python file in a pod."""
+    return ["python3", "-c", path.read_text(encoding="utf-8"), *arguments]
 
 
 def manifest(name: str, *command: str, port: int = 0, labels: dict | None = None, **container: object) -> dict:
     """A Pod whose one container runs ``command``; with ``port`` it is ready when that accepts connections."""
     if port:
         container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+    container.setdefault("resources", {"requests": {"cpu": "100m"}})  # or a busy node starves what runs beside it, too
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": name, **(labels or {})}},
         "spec": {
-            "containers": [
-                {"name": name, "image": "python:3.11-slim-bookworm", "command": list(command), **container},
-            ]
+            "containers": [{"name": name, "image": IMAGE, "command": list(command), **container}],
+            "terminationGracePeriodSeconds": 1,
         },
     }
 
@@ -35,10 +43,22 @@ def pod_manifest() -> Callable[..., dict]:
     return manifest
 
 
+@pytest.fixture(scope="session", name="program")
+def _program() -> Callable[..., list[str]]:
+    """The command that runs a Python file in a pod: ``program(path, "argument")``."""
+    return program
+
+
+@pytest.fixture(scope="session")
+def images(netem_cluster) -> None:
+    """The image of the examples' pods, on every node; nothing to do where no images run."""
+    netem_cluster.load_image(IMAGE)
+
+
 @pytest.fixture(scope="module")
-def echo(netem_cluster) -> Iterator:
+def echo(netem_cluster, images) -> Iterator:
     """Two echo servers and a client, ready, in namespace ``default``: the cluster."""
-    serve = (sys.executable, str(PROGRAMS / "echo.py"))
+    serve = program(PROGRAMS / "echo.py")
     pods = [
         manifest("server", *serve, port=7),
         manifest("other", *serve, port=7),
@@ -55,10 +75,22 @@ def measure(echo) -> Callable[..., dict]:
 
     def run(what: str, count: int, to: str = "server", family: int = 4) -> dict:
         address = next(ip for ip in echo.pod(to).ips if (":" in ip) == (family == 6))
-        completed = echo.exec("client", [sys.executable, str(PROGRAMS / "client.py"), what, address, str(count)])
+        completed = echo.exec("client", program(PROGRAMS / "client.py", what, address, str(count)))
         return json.loads(completed.stdout)
 
     return run
+
+
+@pytest.fixture
+def talk(echo) -> Iterator[Callable[[], tuple[int, int]]]:
+    """One connection from client to server that never rests: bytes sent and echoed so far."""
+    with echo.spawn("client", program(PROGRAMS / "client.py", "talk", echo.pod("server").ip, "0")) as talking:
+
+        def so_far() -> tuple[int, int]:
+            lines = talking.logs.splitlines()
+            return (*map(int, lines[-1].split()),) if lines else (0, 0)
+
+        yield so_far
 
 
 @pytest.fixture

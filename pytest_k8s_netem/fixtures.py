@@ -45,10 +45,14 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
         pytest.fail(str(error), pytrace=False)
     request.config.stash[SESSION] = opened
     yield opened
+    if remains := opened.provider.remains(failed=bool(request.session.testsfailed)):
+        request.config.stash[REMAINS] = remains
     opened.close()
 
 
 SESSION = pytest.StashKey["Session"]()
+REMAINS = pytest.StashKey[str]()
+"""What the run leaves on purpose, in words."""
 
 
 def _choices(settings: Settings) -> Choices:
@@ -61,6 +65,11 @@ def _choices(settings: Settings) -> Choices:
         settings.timeout,
         settings.seed,
         settings.allow_script,
+        settings.cluster,
+        settings.keep,
+        settings.kind_image,
+        settings.kind_config,
+        settings.agent_image,
     )
 
 

@@ -43,7 +43,14 @@ class Option:
 
 
 OPTIONS = (
-    Option("provider", "choice", "local", "What runs the pods: local is the embedded cluster (no Docker)", ("local",)),
+    Option(
+        "provider",
+        "choice",
+        "local",
+        "What runs the pods: local is the embedded cluster (no Docker); apiserver the same on a real API server; "
+        "kind a cluster in Docker",
+        ("local", "apiserver", "kind"),
+    ),
     Option(
         "engine",
         "choice",
@@ -63,7 +70,18 @@ OPTIONS = (
         "What a test becomes whose impairment this machine cannot do: an error, or skipped",
         ("fail", "skip"),
     ),
-    Option("nodes", "int", 2, "Nodes of the embedded cluster", metavar="N"),
+    Option("nodes", "int", 2, "Nodes that run pods, of a cluster that this run makes", metavar="N"),
+    Option("cluster", "text", "", "kind: use the cluster of this name, or make it if there is none", metavar="NAME"),
+    Option(
+        "keep",
+        "choice",
+        "never",
+        "kind: whether a cluster that this run made stays; with always it is called netem, and the next run finds it",
+        ("never", "on-failure", "always"),
+    ),
+    Option("kind_image", "text", "", "kind: image of the nodes; else KIND_NODE_IMAGE, or kind's own", metavar="IMAGE"),
+    Option("kind_config", "text", "", "kind: configuration file, in place of --netem-nodes", metavar="PATH"),
+    Option("agent_image", "text", "", "Image of the agent in a registry; else it is built here", metavar="IMAGE"),
     Option(
         "namespace_scope",
         "choice",
@@ -102,6 +120,11 @@ class Settings:
     guest_memory: str
     missing: str
     nodes: int
+    cluster: str
+    keep: str
+    kind_image: str
+    kind_config: str
+    agent_image: str
     namespace_scope: str
     seed: int | None
     inert: str
@@ -129,7 +152,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def _shown(option: Option) -> str:
-    return {None: "drawn", False: "off"}.get(option.default, str(option.default))
+    return {None: "drawn", False: "off", "": "none"}.get(option.default, str(option.default))
 
 
 def defaults() -> Settings:

@@ -11,6 +11,7 @@ from pytest_k8s_netem.fixtures import (  # noqa: F401 - pytest collects fixtures
     APPLY_FIRST,
     APPLY_LAST,
     OUTCOME,
+    REMAINS,
     SESSION,
     _netem_first,
     _netem_last,
@@ -151,7 +152,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was impaired, asked against measured: under ``-v``, and for tests that failed."""
+    """Say what was impaired, asked against measured: under ``-v``, and for tests that failed; and what remains."""
+    if remains := config.stash.get(REMAINS, ""):
+        terminalreporter.write_line(f"netem: {remains}")
     reports = (report for reports in terminalreporter.stats.values() for report in reports)
     if not any(name == PROPERTY for report in reports for name, _ in getattr(report, "user_properties", ())):
         return

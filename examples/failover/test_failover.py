@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
@@ -10,15 +9,15 @@ import pytest
 import requests
 
 NAMES = ("a", "b", "c")
-PROGRAM = str(Path(__file__).parent / "replica.py")
+PROGRAM = Path(__file__).parent / "replica.py"
 
 
 @pytest.fixture
-def group(netem_namespace, pod_manifest):
+def group(netem_namespace, pod_manifest, program, images):
     objects = []
     for name in NAMES:
         others = [other for other in NAMES if other != name]
-        objects.append(pod_manifest(name, sys.executable, PROGRAM, name, *others, port=80))
+        objects.append(pod_manifest(name, *program(PROGRAM, name, *others), port=80))
         objects.append(
             {
                 "apiVersion": "v1",

@@ -2,11 +2,14 @@
 
 ``client.py rtt HOST COUNT``: round trips over one TCP connection, in seconds.
 ``client.py loss HOST COUNT``: datagrams sent, and how many came back within a second of the last.
+``client.py talk HOST 0``: a byte every 20 ms over one TCP connection, a line "sent echoed" for each, without end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import socket
 import sys
 import time
@@ -36,21 +39,35 @@ def loss(host: str, count: int) -> dict[str, int]:
         for number in range(count):
             datagrams.send(number.to_bytes(4, "big"))
             last = time.monotonic()
-            while time.monotonic() < last + 0.0005:
-                _collect(datagrams, echoed)
-        while time.monotonic() < last + 1 and len(echoed) < count:
-            _collect(datagrams, echoed)
+            _collect(datagrams, echoed, last + 0.0005)
+        _collect(datagrams, echoed, last + 1)
     return {"sent": count, "echoed": len(echoed)}
 
 
-def _collect(datagrams: socket.socket, echoed: set[bytes]) -> None:
-    try:
+def talk(host: str, _count: int) -> None:
+    """One connection that never rests; it ends when it breaks or is killed."""
+    sent = echoed = 0
+    with socket.create_connection((host, 7), timeout=30) as connection:
+        connection.settimeout(0.02)
         while True:
+            connection.sendall(b"x")
+            sent += 1
+            end = time.monotonic() + 0.02
+            while time.monotonic() < end:
+                with contextlib.suppress(TimeoutError):
+                    if not (data := connection.recv(4096)):
+                        sys.exit("the server has ended the connection")
+                    echoed += len(data)
+            print(sent, echoed, flush=True)
+
+
+def _collect(datagrams: socket.socket, echoed: set[bytes], until: float) -> None:
+    """Take what comes until then; asleep in between, for others share this processor."""
+    while (left := until - time.monotonic()) > 0:
+        if select.select([datagrams], [], [], left)[0]:
             echoed.add(datagrams.recv(16))
-    except BlockingIOError:
-        pass
 
 
 if __name__ == "__main__":
     what, host, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    print(json.dumps({"rtt": rtt, "loss": loss}[what](host, count)))
+    print(json.dumps({"rtt": rtt, "loss": loss, "talk": talk}[what](host, count)))

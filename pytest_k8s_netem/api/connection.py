@@ -107,9 +107,28 @@ class Connection:
 
         :raises ApiError: with the server's status, or 0 Unreachable.
         """
+        return json.loads(self._answer(method, path, query, body=body, content_type=content_type))
+
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """An answer that is text, bad bytes replaced.
+
+        :raises ApiError: as :meth:`request`.
+        """
+        return self._answer("GET", path, query, accept="*/*").decode(errors="replace")
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> bytes:
         import urllib3
 
-        headers = {"Accept": "application/json", "Content-Type": content_type, **self.headers()}
+        headers = {"Accept": accept, "Content-Type": content_type, **self.headers()}
         content = None if body is None else json.dumps(body).encode()
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=REQUEST_SECONDS)
         try:
@@ -118,7 +137,7 @@ class Connection:
             raise unreachable(self.host, error) from None
         if not 200 <= answer.status < 300:
             raise refusal(answer.status, answer.data)
-        return json.loads(answer.data)
+        return bytes(answer.data)
 
     def stream(self, path: str, query: Mapping[str, str], silence: float) -> Stream:
         """An answer that comes line by line and may be silent for as many seconds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from pytest_k8s_netem.api.protocol import DEPLOYMENTS, NAMESPACES, PODS, Kind
+from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, Kind
 from pytest_k8s_netem.cluster import manifests, readiness
 from pytest_k8s_netem.cluster.pod import Pod
 from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
@@ -151,9 +151,15 @@ class Cluster:
         return self.pod(chosen, namespace=namespace), number
 
     def delete_namespace(self, name: str) -> None:
-        """Delete a namespace with all in it, and wait until its pods are gone."""
-        self._portal.call(readiness.delete(self._provider.api, NAMESPACES, name, None))
-        self._portal.call(readiness.gone(self._provider.api, [(NAMESPACES, name, None)], self._timeout))
+        """Delete a namespace with all in it, and wait until its pods are gone; they get no time to end."""
+        self._portal.call(readiness.vacate(self._provider.api, name, self._timeout))
+
+    def load_image(self, name: str) -> None:
+        """Bring an image of the local Docker (pulled if it has none) to where pods run; nothing to do on local.
+
+        :raises ProviderError: if that fails.
+        """
+        self._portal.call(self._provider.load_image(name))
 
     def scale(self, deployment: str, replicas: int, *, namespace: str = DEFAULT) -> None:
         """Set a Deployment's number of replicas."""

@@ -57,7 +57,9 @@ class LocalProvider:
     def __init__(self, choices: Choices, directory: Path, events: EventLog, api: Api | None = None) -> None:
         self.api: Api = MemoryApi() if api is None else api
         self._runtime = Runtime(self.api)
-        self._embedded = EmbeddedCluster(self._runtime, directory, nodes=choices.nodes, gate=self._gate, farewell=self._farewell)
+        self._embedded = EmbeddedCluster(
+            self._runtime, directory, nodes=choices.nodes, gate=self._gate, farewell=self._farewell
+        )
         self.controller = TrafficController(
             self._runtime, self._embedded.channels, identity=f"run {directory.name}", emit=events
         )
@@ -75,6 +77,17 @@ class LocalProvider:
         await self._runtime.stop()
         await self.controller.stop()
         await self._embedded.stop()
+
+    def remains(self, failed: bool) -> str:
+        """Nothing of it can be kept."""
+        del failed
+        return ""
+
+    async def namespace_ready(self, name: str) -> None:
+        """It is, at once."""
+
+    async def load_image(self, name: str) -> None:
+        """No image runs here: pods name programs of this machine."""
 
     async def _gate(self, pod: Object) -> None:
         await self.controller.gate(pod)

@@ -56,7 +56,19 @@ class Provider(Protocol):
         """
 
     async def stop(self) -> None:
-        """Take down all that :meth:`start` made."""
+        """Take down all that :meth:`start` made, but for what :meth:`remains` named."""
+
+    def remains(self, failed: bool) -> str:
+        """Told before :meth:`stop` whether a test failed: what will be left on purpose, in words; "" = nothing."""
+
+    async def namespace_ready(self, name: str) -> None:
+        """Wait until a new namespace takes pods."""
+
+    async def load_image(self, name: str) -> None:
+        """Bring an image of the local Docker to where pods run.
+
+        :raises ProviderError: if that fails.
+        """
 
     def lost(self) -> str:
         """Why the cluster is no more although nobody stopped it; "" while it lives."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, SERVICES, Kind
+from pytest_k8s_netem.api.protocol import DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Kind
 from pytest_k8s_netem.cluster.pod import is_ready
 from pytest_k8s_netem.errors import ApiError, ClusterError
 
@@ -103,6 +103,44 @@ async def delete(api: Api, kind: Kind, name: str, namespace: str | None) -> None
     except ApiError as error:
         if error.status != 404:
             raise
+
+
+async def made(api: Api, kind: Kind, name: str, namespace: str | None, timeout: float) -> None:
+    """Until an object is there.
+
+    :raises ClusterError: after ``timeout`` seconds.
+    """
+
+    async def there() -> bool:
+        try:
+            await api.get(kind, name, namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    if not await there() and not await _until(api, (kind,), namespace, there, timeout):
+        raise ClusterError(f"{kind.name} {name} is not there after {timeout:g} s")
+
+
+async def vacate(api: Api, namespace: str, timeout: float) -> None:
+    """Delete a namespace and kill its pods; until they are gone: the rest of it goes by itself.
+
+    :raises ClusterError: naming the pods that are left after ``timeout`` seconds.
+    """
+    await delete(api, NAMESPACES, namespace, None)
+    left: list[str] = []
+
+    async def empty() -> bool:
+        left[:] = [str(pod["metadata"]["name"]) for pod in (await api.list(PODS, namespace)).items]
+        return not left
+
+    for pod in (await api.list(PODS, namespace)).items:
+        with contextlib.suppress(ApiError):  # gone already, or held by a finalizer: then it is named below
+            await api.delete(PODS, pod["metadata"]["name"], namespace, grace=0)
+    if not await empty() and not await _until(api, (PODS,), namespace, empty, timeout):
+        raise ClusterError(f"namespace {namespace} still has {', '.join(left)} {timeout:g} s after it was deleted")
 
 
 async def gone(api: Api, objects: Sequence[tuple[Kind, str, str | None]], timeout: float) -> None:

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.cluster.provider import Provider
     from pytest_k8s_netem.cluster.record import Record
 
-PROVIDERS = {"local": "pytest_k8s_netem.cluster.local:LocalProvider"}
+PROVIDERS = {
+    "local": "pytest_k8s_netem.cluster.local:LocalProvider",
+    "apiserver": "pytest_k8s_netem.cluster.apiserver:ApiServerProvider",
+    "kind": "pytest_k8s_netem.cluster.kind:KindProvider",
+}
 """Where each provider's class is; imported when it is chosen."""
 NEEDS_LINUX = frozenset({"local"})
 """Providers that make namespaces on this machine."""
@@ -43,6 +47,9 @@ class Choices:
     """What the options choose.
 
     :ivar timeout: seconds for pods to become ready. :ivar seed: of the run; None = drawn.
+    :ivar cluster: name of one to use, or to make if there is none. :ivar keep: ``never``, ``on-failure``, ``always``.
+    :ivar kind_image: of the nodes; "" = KIND_NODE_IMAGE or kind's own. :ivar kind_config: path of kind's configuration.
+    :ivar agent_image: the agent's, in a registry; "" = built here.
     """
 
     provider: str = "local"
@@ -51,6 +58,11 @@ class Choices:
     timeout: float = 60.0
     seed: int | None = None
     allow_script: bool = False
+    cluster: str = ""
+    keep: str = "never"
+    kind_image: str = ""
+    kind_config: str = ""
+    agent_image: str = ""
 
 
 class Session:
@@ -94,6 +106,7 @@ class Session:
             "metadata": {"name": name, "labels": self.identity.labels(nodeid)},
         }
         self.portal.call(self.provider.api.create(NAMESPACES, obj))
+        self.portal.call(self.provider.namespace_ready(name))
         return Namespace(self.cluster, name)
 
     def note(self, nodeid: str, record: Record, found: Iterable[Finding]) -> None:

@@ -1,0 +1,109 @@
+"""Provider ``kind``: a cluster in Docker, made for this run and shared by its processes, or found by its name."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from pytest_k8s_netem.cluster.remote import RemoteProvider
+from pytest_k8s_netem.errors import ProviderError
+from pytest_k8s_netem.kube import kind
+from pytest_k8s_netem.kube.image import built
+from pytest_k8s_netem.run.sharing import Share
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.cluster.session import Choices
+    from pytest_k8s_netem.run.events import EventLog
+
+NODE_IMAGE = "KIND_NODE_IMAGE"
+"""Environment variable that names the nodes' image where no option does."""
+KEPT = "netem"
+"""Name of a cluster that outlives its run, so that the next finds it."""
+MADE, KEEP, FAILED = "made", "keep", "failed: "
+"""What users tell each other: that one of them made it, that it is to stay, or why nobody could make it."""
+
+
+class KindProvider(RemoteProvider):
+    """See :class:`pytest_k8s_netem.cluster.provider.Provider`."""
+
+    name = "kind"
+
+    def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
+        super().__init__(choices, directory, events)
+        run = directory.name.partition("-")[0]
+        usual = KEPT if choices.keep == "always" else f"netem-{run}"
+        self.cluster = kind.KindCluster(choices.cluster or usual, self.kubeconfig)
+        self._keep = False
+        self._share = Share(directory.parent, f"kind-{self.cluster.name}")
+
+    async def start(self) -> None:
+        """Make the cluster, or find it, and bring the agent's image there.
+
+        :raises ProviderError: if kind, Docker or one of their parts is missing.
+        """
+        await kind.check()
+        image = asyncio.ensure_future(self._agent_image())
+        try:
+            async with self._share.alone():
+                self._share.join()
+                await self._found()
+                name = await image
+                await self.cluster.load(name)
+        finally:
+            image.cancel()
+        await self.connect(name)
+
+    async def stop(self) -> None:
+        """Delete the cluster, if a process of this run made it, nobody uses it any more and it is not to be kept."""
+        await self.disconnect()
+        async with self._share.alone():
+            ours = self._made()
+            if ours and self._keep:
+                self._share.note.write_text(KEEP)
+            if self._share.leave() and ours and not self._keep:
+                await self.cluster.delete()
+
+    def remains(self, failed: bool) -> str:
+        """A cluster of this run that ``--netem-keep`` keeps."""
+        self._keep = self.choices.keep == "always" or (failed and self.choices.keep == "on-failure")
+        name = self.cluster.name
+        return (
+            f"kind cluster {name} is kept; look at it: kind export kubeconfig --name {name}; "
+            f"remove it: kind delete cluster --name {name}"
+            if self._keep and self._made()
+            else ""
+        )
+
+    async def load_image(self, name: str) -> None:
+        """Bring an image of the local Docker to the nodes."""
+        await self.cluster.load(name)
+
+    async def _agent_image(self) -> str:
+        return self.choices.agent_image or await built()
+
+    async def _found(self) -> None:
+        """See that there is a cluster; who fails to make it says so for all."""
+        note = self._share.note
+        if await self.cluster.exists():
+            await self.cluster.find()
+            return
+        if note.exists() and (told := note.read_text()).startswith(FAILED):
+            raise ProviderError(f"another process of this run could not make the cluster: {told[len(FAILED) :]}")
+        note.write_text(MADE)  # before it is true: who is interrupted leaves something to delete
+        try:
+            await self._make()
+        except ProviderError as error:
+            note.write_text(f"{FAILED}{error}")
+            raise
+
+    async def _make(self) -> None:
+        choices = self.choices
+        image = choices.kind_image or os.environ.get(NODE_IMAGE, "")
+        config = Path(choices.kind_config) if choices.kind_config else None
+        workers = choices.nodes if choices.nodes > 1 else 0
+        await self.cluster.create(image=image, config=config, workers=workers)
+
+    def _made(self) -> bool:
+        return self._share.note.exists() and self._share.note.read_text() == MADE

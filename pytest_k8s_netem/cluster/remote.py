@@ -1,0 +1,170 @@
+"""A real cluster with the controller in this process: agents come into pods as ephemeral containers, by pods/exec.
+
+Nothing is installed: TrafficProfiles live in this process, all other objects in the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_k8s_netem.api.connection import Connection
+from pytest_k8s_netem.api.kubernetes import KubernetesApi
+from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.api.protocol import NAMESPACES, SERVICEACCOUNTS, TRAFFICPROFILES
+from pytest_k8s_netem.api.split import SplitApi
+from pytest_k8s_netem.cluster.provider import Completed
+from pytest_k8s_netem.cluster.readiness import made
+from pytest_k8s_netem.controller.leases import LEASE
+from pytest_k8s_netem.controller.runtime import Runtime
+from pytest_k8s_netem.controller.traffic import TrafficController
+from pytest_k8s_netem.errors import ApiError, ClusterError, ProviderError
+from pytest_k8s_netem.kube.channels import ExecChannels
+from pytest_k8s_netem.kube.commands import RemoteCommand
+from pytest_k8s_netem.kube.ephemeral import EphemeralAgents
+from pytest_k8s_netem.kube.forward import Forward
+from pytest_k8s_netem.kube.sockets import Sockets, pod_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.cluster.session import Choices
+    from pytest_k8s_netem.run.events import EventLog
+
+SERVICE_ACCOUNT_WITHIN = 30.0
+"""Seconds for a namespace's default service account, without which no pod is taken; 0.1 are usual."""
+
+
+class PodCommand:
+    """A command in a pod of a real cluster."""
+
+    def __init__(self, argv: Sequence[str], running: RemoteCommand) -> None:
+        self._argv, self._running = tuple(argv), running
+
+    async def wait(self) -> Completed:
+        """Until it ends."""
+        return Completed(self._argv, await self._running.wait(), *self.output())
+
+    async def kill(self, signal: int) -> None:
+        """Send a signal to it and to what it started."""
+        await self._running.kill(signal)
+
+    def output(self) -> tuple[str, str]:
+        """Standard output and error so far."""
+        return self._running.output()
+
+
+class RemoteProvider:
+    """See :class:`pytest_k8s_netem.cluster.provider.Provider`; children say where the cluster comes from.
+
+    :ivar kubeconfig: file that names it; the children see to it before :meth:`connect`.
+    """
+
+    name = "kubeconfig"
+    controller: TrafficController
+
+    def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
+        self.choices, self.directory = choices, directory
+        self.kubeconfig = directory / "kubeconfig"
+        self._cluster = KubernetesApi(lambda: Connection.from_kubeconfig(str(self.kubeconfig)))
+        self._sockets = Sockets(self._cluster.connection)
+        self.api = SplitApi(MemoryApi(), self._cluster, {TRAFFICPROFILES})
+        self._events = events
+        self._runtime = Runtime(self.api)
+        self._running = False
+        self._forwards: dict[tuple[str, int], Forward] = {}
+
+    async def connect(self, agent_image: str) -> None:
+        """Start the controller here.
+
+        :param agent_image: as the nodes know it.
+        :raises ProviderError: if the API server does not answer.
+        """
+        try:
+            await self.api.list(NAMESPACES)
+        except ApiError as error:
+            raise ProviderError(f"provider {self.name}: {error}") from None
+        channels = ExecChannels(self._sockets, EphemeralAgents(self._runtime, agent_image))
+        identity = f"run {self.directory.name}"
+        self.controller = TrafficController(self._runtime, channels, identity=identity, ttl=LEASE, emit=self._events)
+        self._running = True
+        await self._runtime.start()
+        await self.controller.start()
+        await self.namespace_ready("default")
+
+    async def disconnect(self) -> None:
+        """Heal everything and end what :meth:`connect` began; nothing happens if it did not."""
+        for address in list(self._forwards):
+            await self.unforward(address)
+        await self._runtime.stop()
+        if self._running:
+            await self.controller.stop()
+        await self.api.close()
+
+    def lost(self) -> str:
+        """Nobody but its owner ends a real cluster."""
+        return ""
+
+    def check(self, manifest: Object) -> Object:
+        """The API server itself checks."""
+        return manifest
+
+    async def namespace_ready(self, name: str) -> None:
+        """Wait for its default service account."""
+        await made(self.api, SERVICEACCOUNTS, "default", name, SERVICE_ACCOUNT_WITHIN)
+
+    async def spawn(
+        self,
+        pod: Object,
+        argv: Sequence[str],
+        *,
+        container: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> PodCommand:
+        """Start a command beside the pod's containers."""
+        running = RemoteCommand(self._sockets, pod, container or _first(pod))
+        await running.start(argv, env or {}, stdin)
+        return PodCommand(argv, running)
+
+    async def logs(self, pod: Object, container: str = "") -> str:
+        """All that a container has written."""
+        path, query = pod_path(pod, "log"), {"container": container or _first(pod)}
+        return await asyncio.to_thread(partial(self._text, path, query))
+
+    def _text(self, path: str, query: Mapping[str, str]) -> str:
+        return self._cluster.connection().text(path, query)
+
+    async def forward(self, pod: Object, port: int) -> tuple[str, int]:
+        """A listener on 127.0.0.1."""
+        forward = Forward(self._sockets, pod, port)
+        await forward.start()
+        self._forwards[forward.address] = forward
+        return forward.address
+
+    async def unforward(self, address: tuple[str, int]) -> None:
+        """Close it and its connections."""
+        if forward := self._forwards.pop(address, None):
+            await forward.stop()
+
+    async def socket(self, pod: Object, family: int, type_: int, protocol: int) -> socket.socket:
+        """Not here: the pod's network is on another machine."""
+        del family, type_, protocol
+        raise ClusterError(
+            f"the provider {self.name} has no socket of this process in the network of pod/{pod['metadata']['name']}, "
+            "only local has; let a command in the pod connect (pod.exec, pod.spawn), or use pod.forward"
+        )
+
+    def log_directory(self) -> Path | None:
+        """Its logs are the cluster's."""
+        return None
+
+
+def _first(pod: Object) -> str:
+    containers: list[dict[str, Any]] = pod["spec"]["containers"]
+    return str(containers[0]["name"])

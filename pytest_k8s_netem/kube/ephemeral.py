@@ -1,0 +1,184 @@
+"""The agent in pods that run already: as an ephemeral container, one a pod and run."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+
+from pytest_k8s_netem.api.protocol import PODS
+from pytest_k8s_netem.errors import ApiError, ImpairmentError
+from pytest_k8s_netem.kube import image
+from pytest_k8s_netem.run.retry import attempts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.controller.runtime import Runtime
+
+CONTAINER = "netem-agent"
+"""Name of the agent's container, of an ephemeral one its beginning."""
+IDLE = 120
+"""Seconds without a session and without a plan after which an ephemeral agent ends: a run that was killed is over
+by then, and the reconnect after any outage that keeps its plans has come (see controller.leases.LEASE)."""
+RUNS_WITHIN = 20.0
+"""Seconds for the container to run; its image may have to be pulled."""
+HOPELESS = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"})
+"""Waiting reasons that no waiting mends; a pull is tried again by the kubelet."""
+SECURITY: Object = {
+    "runAsUser": 0,
+    "runAsGroup": 0,
+    "runAsNonRoot": False,
+    "privileged": False,
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
+}
+"""All that the agent may do, whatever the pod says for its own containers."""
+
+
+class _Conflict(Exception):
+    """Somebody else changed the pod's ephemeral containers at the same time."""
+
+
+class EphemeralAgents:
+    """Finds the agent's container in a pod, or brings it there.
+
+    :param image_name: the agent's, as the nodes know it.
+    """
+
+    def __init__(self, runtime: Runtime, image_name: str) -> None:
+        self._api = runtime.api
+        self._image = image_name
+        self._pods = runtime.informer(PODS)
+        self._pods.subscribe(self._changed)
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def container(self, pod: Object) -> str:
+        """The name of the container in which the pod's agent runs.
+
+        :raises ImpairmentError: if the pod is gone, or cannot have one. :raises ApiError: if the API server refuses.
+        """
+        current = await self._current(pod)
+        name = _serving(current)
+        if not name:
+            name = await self._added(current)
+        await self._running(current, name)
+        return name
+
+    async def _current(self, pod: Object) -> Object:
+        meta = pod["metadata"]
+        try:
+            current = await self._api.get(PODS, meta["name"], meta["namespace"])
+        except ApiError as error:
+            if error.status == 404:
+                raise ImpairmentError(f"pod/{meta['name']} is gone") from None
+            raise
+        if current["metadata"]["uid"] != meta["uid"] or _phase(current) != "Running":
+            raise ImpairmentError(f"pod/{meta['name']} does not run ({_phase(current)})")
+        return current
+
+    async def _added(self, pod: Object) -> str:
+        """Add the container; the API takes the whole list, in which those that are there must stay."""
+        meta, name = pod["metadata"], f"{CONTAINER}-{secrets.token_hex(3)}"
+        key = f"{meta['namespace']}/{meta['name']}"
+        async for attempt in attempts(5, _Conflict):
+            with attempt:
+                current = await self._current(pod)
+                there = current["spec"].get("ephemeralContainers") or []
+                patch = {"spec": {"ephemeralContainers": [*there, manifest(name, self._image, key)]}}
+                try:
+                    await self._api.patch(PODS, meta["name"], patch, meta["namespace"], "ephemeralcontainers")
+                except ApiError as error:
+                    raise _refused(pod, error) from None
+        return name
+
+    async def _running(self, pod: Object, name: str) -> None:
+        """Wait until it runs."""
+        key = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+        def runs() -> bool:
+            seen = self._pods.objects.get(key)
+            if seen is None or seen["metadata"]["uid"] != pod["metadata"]["uid"]:
+                return False
+            state = _states(seen).get(name, {})
+            waiting = state.get("waiting") or {}
+            if "terminated" in state or waiting.get("reason") in HOPELESS:
+                detail = state.get("terminated") or waiting
+                why = f"{detail.get('reason', '')} {detail.get('message', '')}".strip()
+                raise ImpairmentError(f"the agent does not run in pod/{key}: {why}")
+            return "running" in state
+
+        try:
+            async with asyncio.timeout(RUNS_WITHIN):
+                await self._until(key, runs)
+        except TimeoutError:
+            state = _states(self._pods.objects.get(key, {})).get(name, {})
+            raise ImpairmentError(f"the agent did not run in pod/{key} within {RUNS_WITHIN:g} s: {state}") from None
+
+    async def _until(self, key: str, condition: Callable[[], bool]) -> None:
+        changed = asyncio.Event()
+        self._waiting[key].add(changed)
+        try:
+            while not condition():
+                await changed.wait()
+                changed.clear()
+        finally:
+            self._waiting[key].discard(changed)
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    def _changed(self, key: str, _old: Object | None, _new: Object | None) -> None:
+        for event in self._waiting.get(key, ()):
+            event.set()
+
+
+def manifest(name: str, image_name: str, target: str) -> Object:
+    """The ephemeral container; the API allows it neither resources nor probes nor ports.
+
+    :param target: what the agent calls the pod.
+    """
+    return {
+        "name": name,
+        "image": image_name,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["keep", "--socket", image.SOCKET, "--idle", str(IDLE)],
+        "env": [{"name": "NETEM_TARGET", "value": target}],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": SECURITY,
+    }
+
+
+def _serving(pod: Object) -> str:
+    """A container of the agent that runs, or is about to; "" = none."""
+    states = _states(pod)
+    spec = pod["spec"]
+    there = [*(spec.get("initContainers") or ()), *(spec.get("ephemeralContainers") or ())]
+    names = (str(container["name"]) for container in there if str(container["name"]).startswith(CONTAINER))
+    return next((name for name in names if "terminated" not in states.get(name, {})), "")
+
+
+def _states(pod: Object) -> dict[str, dict[str, Any]]:
+    """State of each container that is not the application's, by name."""
+    status = pod.get("status") or {}
+    found = [*(status.get("initContainerStatuses") or ()), *(status.get("ephemeralContainerStatuses") or ())]
+    return {entry["name"]: entry.get("state") or {} for entry in found}
+
+
+def _phase(pod: Object) -> str:
+    return str((pod.get("status") or {}).get("phase", "Pending"))
+
+
+def _refused(pod: Object, error: ApiError) -> Exception:
+    if error.status in (409, 422):
+        return _Conflict(str(error))
+    if error.status == 403:
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        return ImpairmentError(
+            f"pod/{name} cannot have the agent: {error}; it needs patch of pods/ephemeralcontainers in namespace "
+            f"{namespace}, which must not enforce Pod Security baseline or restricted"
+        )
+    return error

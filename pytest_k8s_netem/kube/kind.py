@@ -1,0 +1,85 @@
+"""A cluster of kind, by its name: made, found, given images, deleted; the user's own kubeconfig stays as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from pytest_k8s_netem.errors import ConfigError, ProviderError
+from pytest_k8s_netem.kube.programs import run
+
+OLDEST = (0, 20)
+"""The first kind whose nodes come with native sidecars and ephemeral containers by default (Kubernetes 1.27)."""
+READY_WITHIN = 180
+"""Seconds for the nodes to be ready; 8 are usual."""
+
+
+class KindCluster:
+    """One cluster.
+
+    :param kubeconfig: where its credentials go.
+    """
+
+    def __init__(self, name: str, kubeconfig: Path) -> None:
+        self.name, self.kubeconfig = name, kubeconfig
+
+    async def exists(self) -> bool:
+        """Whether there is one of that name.
+
+        :raises ProviderError: if kind or Docker is missing.
+        """
+        return self.name in (await run("kind", "get", "clusters")).split()
+
+    async def create(self, *, image: str = "", config: Path | None = None, workers: int = 0) -> None:
+        """Make it and wait until its nodes are ready.
+
+        :param image: of the nodes; "" = kind's own for its version. :param config: kind's, in place of ``workers``.
+        :raises ProviderError: with kind's own words.
+        """
+        options = ["--image", image] if image else []
+        text = _read(config) if config else configuration(workers)
+        wait = f"{READY_WITHIN}s"
+        await run("kind", "create", "cluster", *self._named(), "--config", "-", "--wait", wait, *options, stdin=text)
+
+    async def find(self) -> None:
+        """Write its kubeconfig."""
+        await run("kind", "export", "kubeconfig", *self._named())
+
+    async def load(self, image: str) -> None:
+        """Bring an image of the local Docker to all nodes; one that Docker has not is pulled first."""
+        if not await run("docker", "image", "inspect", "--format", "{{.Id}}", image, check=False):
+            await run("docker", "pull", "--quiet", image)
+        await run("kind", "load", "docker-image", image, "--name", self.name)
+
+    async def delete(self) -> None:
+        """Delete it; no error if it is gone already."""
+        await run("kind", "delete", "cluster", *self._named())
+
+    def _named(self) -> list[str]:
+        return ["--name", self.name, "--kubeconfig", str(self.kubeconfig)]
+
+
+def configuration(workers: int) -> bytes:
+    """kind's configuration for a control plane and so many workers; JSON is YAML."""
+    nodes = [{"role": "control-plane"}, *({"role": "worker"} for _ in range(workers))]
+    return json.dumps({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes}).encode()
+
+
+async def check() -> None:
+    """See that kind and Docker are there and answer.
+
+    :raises ProviderError: naming what is missing or too old, and how to get it.
+    """
+    said = await run("kind", "version")
+    found = re.search(r"v(\d+)\.(\d+)", said)
+    if found and (int(found[1]), int(found[2])) < OLDEST:
+        raise ProviderError(f"{found[0]} of kind is too old: v{OLDEST[0]}.{OLDEST[1]}.0 or later is needed")
+    await run("docker", "version", "--format", "{{.Server.Version}}")
+
+
+def _read(config: Path) -> bytes:
+    try:
+        return config.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"kind's configuration {config}: {error.strerror}") from None
