@@ -1,4 +1,4 @@
-"""What the proof says of a test, through pytest: inert, unexercised, interfered with, ended; and what it never masks."""
+"""What the proof says of a test, through pytest: inert, unexercised, interfered with, ended; what it never masks."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_a_cluster_for_each_worker_of_xdist(tmp_path: Path, cleanup: ExitStack) 
     run = begin(tmp_path, cleanup, SUITE, "-n4")
     for delay in (20, 40, 60, 80):
         run.reached(f"body-{delay}")
-    assert len([path for path in run.runtime.glob("pytest-k8s-netem/*")]) == 4
+    assert len([*run.runtime.glob("pytest-k8s-netem/*")]) == 4
     run.look()
     run.allow("go")
     assert run.ended(120) == 0, run.output

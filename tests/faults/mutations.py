@@ -1,0 +1,202 @@
+"""Mistakes that somebody could make in the package, and the tests that must notice each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A textual change of one file of the package.
+
+    :ivar name: the mistake. :ivar file: below ``pytest_k8s_netem/``. :ivar old: occurs there exactly once.
+    :ivar tests: below ``tests/``; at least one of them must fail with the mistake, all pass without.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+FATE = "model/fate.py"
+AGENT = "dataplane/test_agent.py::"
+PROOF = "faults/test_proof.py::"
+LOST = "faults/test_lost.py::"
+ENDS = "faults/test_run_ends.py::"
+
+MUTATIONS = (
+    # What a packet meets
+    Mutation(
+        "a filter that matches nothing",
+        "agent/dataplane/assembler.py",
+        "ACCEPT, REJECT = 0xFFFFFFFF, 0",
+        "ACCEPT, REJECT = 0, 0",
+        (AGENT + "test_a_plan_delays_what_it_matches_and_heals",),
+    ),
+    Mutation(
+        "a sink that passes everything unimpaired",
+        "agent/dataplane/worker.py",
+        "in fate.decide(arrival, length, held.ecn and ecn_capable(frame)):",
+        "in ((arrival, False, False),):",
+        (AGENT + "test_a_plan_delays_what_it_matches_and_heals",),
+    ),
+    Mutation(
+        "a delay of 0",
+        FATE,
+        "due = arrival + self._delay\n",
+        "due = arrival\n",
+        ("unit/test_fate.py::TestDelay",),
+    ),
+    Mutation(
+        "loss that is never drawn",
+        FATE,
+        "if self._lost.happens():",
+        "if self._lost.happens() and False:",
+        ("unit/test_fate.py::TestLoss",),
+    ),
+    Mutation(
+        "a queue without a limit",
+        FATE,
+        "if self._under_way(arrival) >= self._limit:\n                self.dropped += 1",
+        "if False:\n                self.dropped += 1",
+        ("unit/test_fate.py::TestLimit",),
+    ),
+    Mutation(
+        "what one profile takes, another takes too",
+        "agent/dataplane/filters.py",
+        "for entry in classes for program in",
+        "for entry in reversed(classes) for program in",
+        ("dataplane/test_userspace.py::TestClassesAndStages",),
+    ),
+    # Healing
+    Mutation(
+        "a healing that forgets one device",
+        "agent/drain.py",
+        "    def add(self, sink: Sink, patience: int = LONGEST) -> None:\n",
+        "    def add(self, sink: Sink, patience: int = LONGEST) -> None:\n        return\n",
+        (AGENT + "test_a_plan_delays_what_it_matches_and_heals",),
+    ),
+    Mutation(
+        "filters that stay where a heal is asked for",
+        "agent/targets.py",
+        "            change.unhook(held.sides)\n",
+        "",
+        ("unit/test_keeper_frames.py::test_heal_takes_filters_off_at_once_and_answers_when_all_is_gone",),
+    ),
+    Mutation(
+        "a heal that is skipped",
+        "controller/targets.py",
+        'observed = self._read(await self._session.request("heal", DRAIN_WITHIN, target=self.name))',
+        "observed = Observed(self.name)",
+        ("cluster/test_controller_agent.py::test_an_object_is_a_delay_and_its_end_is_none",),
+    ),
+    Mutation(
+        "a healing that is believed, not read back",
+        "agent/observing.py",
+        "residue=() if leaving else ours,",
+        "residue=(),",
+        ("unit/test_keeper_machine.py", "unit/test_keeper_frames.py"),
+    ),
+    Mutation(
+        "a lease that never ends",
+        "agent/schedule.py",
+        "        if ttl is not None:\n            self._lease",
+        "        if False:\n            self._lease",
+        ("unit/test_keeper_frames.py::test_a_plan_without_renewal_ends_with_its_ttl",),
+    ),
+    Mutation(
+        "the end of the owner's stream that heals nothing",
+        "agent/keeper.py",
+        "if not (self.lingers and target.leased):",
+        "if False:",
+        ("unit/test_keeper_frames.py::test_the_end_of_the_owners_session",),
+    ),
+    Mutation(
+        "a worker that dies unnoticed",
+        "agent/workers.py",
+        "            self._loop.watch(fd, lambda _events: self._broken())\n",
+        "            pass\n",
+        (AGENT + "test_a_killed_worker_takes_the_filters_off",),
+    ),
+    # Proof
+    Mutation(
+        "a probe that counts itself as the test's traffic",
+        "agent/proving.py",
+        "            counters.restart(held)\n",
+        "",
+        (PROOF + "test_a_test_that_met_nothing",),
+    ),
+    Mutation(
+        "counters that never reset",
+        "agent/observing.py",
+        "        self._classes = raw_classes(held)\n",
+        "        self._classes = {}\n",
+        (AGENT + "test_a_check_sees_the_delay_and_never_counts",),
+    ),
+    Mutation(
+        "a judge that accepts everything",
+        "judge/verdict.py",
+        "    return Verdict(not problems, proof, tuple(dict.fromkeys(problems)))",
+        "    return Verdict(True, proof, ())",
+        ("unit/test_judge_verdict.py",),
+    ),
+    Mutation(
+        "filters that are held whatever the kernel says",
+        "agent/dataplane/filters.py",
+        "                before.held\n                and held is not None",
+        "                True or held is not None",
+        (PROOF + "test_a_filter_that_somebody_removed",),
+    ),
+    Mutation(
+        "an impairment that met nothing and is taken for exercised",
+        "judge/effect.py",
+        "        return Outcome.INERT",
+        "        return Outcome.EXERCISED",
+        (PROOF + "test_a_test_that_met_nothing",),
+    ),
+    Mutation(
+        "a loss that nobody is told of",
+        "cluster/findings.py",
+        "    found = lost(record.name, record.gaps)\n",
+        "    found = []\n",
+        (LOST + "test_a_loss_is_an_error_of_that_test_alone",),
+    ),
+    Mutation(
+        "an error on top of a body that failed",
+        "fixtures.py",
+        'if errors and request.node.stash.get(OUTCOME, "") == "passed":',
+        "if errors:",
+        (PROOF + "test_a_test_that_met_nothing",),
+    ),
+    Mutation(
+        "a dead pod's packets forgotten",
+        "controller/fleet.py",
+        "        self._remember(target, target.profiles)\n",
+        "",
+        (PROOF + "test_a_pod_that_ends_under_impairment_is_no_mistake",),
+    ),
+    # Ends
+    Mutation(
+        "SIGTERM that ends pytest without a teardown",
+        "run/signals.py",
+        "        signal.signal(signal.SIGTERM, self._handle)\n",
+        "",
+        (ENDS + "test_an_interrupted_run_tears_down[SIGTERM-body]",),
+    ),
+    Mutation(
+        "a killed run's directory that stays",
+        "run/reaper.py",
+        "        shutil.rmtree(directory, ignore_errors=True)\n",
+        "",
+        (ENDS + "test_a_killed_run_leaves_nothing[body]",),
+    ),
+    Mutation(
+        "a cluster that is up when its run has ended",
+        "cluster/local.py",
+        "        await self._embedded.stop()\n",
+        "",
+        (ENDS + "test_the_end_of_all_tests",),
+    ),
+)
