@@ -16,13 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest_k8s_netem
 from pytest_k8s_netem.model.frames import Decoder, encode
 from pytest_k8s_netem.model.observed import Observed
 from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Plan
 from pytest_k8s_netem.model.wire import OBSERVED, plan_codec
 
-PROGRAM = Path(__file__).parents[2] / "pytest_k8s_netem" / "agent"
+PROGRAM = Path(pytest_k8s_netem.__file__).parent / "agent"
+"""Of the package that is tested: what is installed, not what lies beside these tests."""
 PATIENCE = 30.0
 """s: no answer within it fails a test; nothing is asserted about how much sooner it comes."""
 
