@@ -38,12 +38,13 @@ def _postgres() -> str:
     return "" if found else "no postgres: apt install postgresql"
 
 
-def _apiserver() -> str:
-    folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebuilder/bin")
-    lacking = [
-        name for name in ("etcd", "kube-apiserver") if not (os.access(folder / name, os.X_OK) or shutil.which(name))
-    ]
-    return f"no {' and '.join(lacking)}: set KUBEBUILDER_ASSETS to their folder" if lacking else ""
+def _kubernetes(*names: str) -> Callable[[], str]:
+    def lacking() -> str:
+        folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/usr/local/kubebuilder/bin")
+        missing = [name for name in names if not (os.access(folder / name, os.X_OK) or shutil.which(name))]
+        return f"no {' and '.join(missing)}: set KUBEBUILDER_ASSETS to their folder" if missing else ""
+
+    return lacking
 
 
 NEEDS: dict[str, Callable[[], str]] = {
@@ -54,7 +55,8 @@ NEEDS: dict[str, Callable[[], str]] = {
     "uml": _program("linux.uml"),
     "redis": _program("redis-server"),
     "postgres": _postgres,
-    "apiserver": _apiserver,
+    "apiserver": _kubernetes("etcd", "kube-apiserver"),
+    "kubectl": _kubernetes("kubectl"),
     "tc": _program("tc"),
     "ping": _program("ping"),
     "iperf3": _program("iperf3"),

@@ -34,7 +34,7 @@ def of_status(said: dict[str, Any], status: int = 0) -> ApiError:
     code = int(said.get("code") or status)
     message = str(said.get("message") or "")
     head, invalid, _ = message.partition(" is invalid: ")
-    problems = [_problem(cause) for cause in (said.get("details") or {}).get("causes") or ()]
+    problems = [_problem(cause) for cause in (said.get("details") or {}).get("causes") or () if not _aside(cause)]
     if invalid and problems:
         message = f"{head} is invalid"
     else:
@@ -50,7 +50,12 @@ def unreachable(host: str, error: Exception) -> ApiError:
 
 def _problem(cause: dict[str, Any]) -> Problem:
     why = str(cause.get("message") or cause.get("reason") or "not valid")
-    return Problem(str(cause.get("field") or ""), "", _LEAD.sub("", why, count=1) or why)
+    return Problem(str(cause.get("field") or "").replace("<nil>", ""), "", _LEAD.sub("", why, count=1) or why)
+
+
+def _aside(cause: dict[str, Any]) -> bool:
+    """The server's remark that one mistake kept it from looking for others."""
+    return "some validation rules were not checked" in str(cause.get("message"))
 
 
 def _phrase(status: int) -> str:

@@ -8,6 +8,7 @@ from pytest_k8s_netem.controller import nothing
 from pytest_k8s_netem.controller.status import MOST_PODS, condition
 from pytest_k8s_netem.controller.targets import TRIES
 from pytest_k8s_netem.judge.verdict import READ_BACK
+from pytest_k8s_netem.profile.describe import describe
 from pytest_k8s_netem.resolve.select import pods_of
 
 TYPE_CHECKING = False
@@ -47,6 +48,8 @@ class Renderer:
         listed = [*unverified, *(pod for pod in expected if pod not in unverified)][:MOST_PODS]
         return {
             "observedGeneration": state.generation,
+            "impairment": describe(state.effective) if state.effective is not None else "",
+            "engine": ",".join(sorted({self._fleet.targets[pod].plan.engine for pod in holding})),
             "conditions": [condition(kind, said[0], state.generation, *said[1:]) for kind, said in words.items()],
             "pods": {
                 "selected": len(pods),

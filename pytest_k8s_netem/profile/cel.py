@@ -28,6 +28,7 @@ Schema = dict[str, "Any"]
 MAX_TEXT = 64
 """Characters of a quantity."""
 _NUMBER = r"([0-9]+([.][0-9]*)?|[.][0-9]+)"
+SHARE = r"^\s*[+]?0*(100([.]0*)?|[0-9]{1,2}([.][0-9]*)?|[.][0-9]+)\s*%\s*$"
 _NEARLY = 0.002
 """How far from a whole number a float may be that stands for one: floats of 4e12 are 0.001 apart."""
 
@@ -55,8 +56,8 @@ def number(meaning: str, low: float, high: float, *, whole: bool = False) -> Sch
 
 
 def items(meaning: str, item: Schema, most: int = 0) -> Schema:
-    """A list; null is an empty one."""
-    schema: Schema = {"type": "array", "description": meaning, "nullable": True, "items": item}
+    """A list; the server takes null as none, as it does for every field."""
+    schema: Schema = {"type": "array", "description": meaning, "items": item}
     return schema | ({"maxItems": most} if most else {})
 
 
@@ -80,34 +81,45 @@ def rule(expression: str, message: str) -> Schema:
     return {"rule": expression, "message": message}
 
 
-def either(meaning: str, pattern: str = "", **others: Any) -> Schema:
-    """A field of several types, which CEL cannot see: the server checks what JSON schema can say of each type."""
-    schema: Schema = {"description": meaning, "x-kubernetes-preserve-unknown-fields": True, **others}
-    return schema | ({"pattern": pattern} if pattern else {})
+def either(meaning: str, pattern: str, **others: Any) -> Schema:
+    """A string of this pattern or a value of another type, but no number and no boolean.
+
+    CEL cannot see such fields, and types cannot be named here; bounds that cross refuse all numbers.
+    """
+    schema: Schema = {"description": meaning, "x-kubernetes-preserve-unknown-fields": True, "pattern": pattern}
+    return schema | {"minimum": 1, "maximum": -1, "not": {"enum": [True, False]}, **others}
 
 
-def numbered(meaning: str, low: int, high: int, pattern: str) -> Schema:
+NO_LIST: Schema = {"minItems": 1, "maxItems": 0}
+NO_MAPPING: Schema = {"minProperties": 1, "maxProperties": 0}
+"""For :func:`either`: what else it is not."""
+
+
+def numbered(meaning: str, low: int, high: int | None, pattern: str) -> Schema:
     """A whole number, or a string of this pattern."""
-    schema: Schema = {"x-kubernetes-int-or-string": True, "description": meaning, "pattern": pattern}
-    return schema | {"minimum": low, "maximum": high}
+    schema: Schema = {"x-kubernetes-int-or-string": True, "description": meaning, "pattern": pattern, "minimum": low}
+    return schema | ({} if high is None else {"maximum": high})
 
 
 def count(meaning: str) -> Schema:
     """A number of packets, as number or string of digits."""
-    return numbered(meaning, 1, MAX_COUNT, r"^\s*0*" + at_most(MAX_COUNT) + r"\s*$")
+    return numbered(meaning, 1, MAX_COUNT, rf"^\s*0*{between(1, MAX_COUNT)}\s*$")
 
 
-def at_most(bound: int) -> str:
-    """A pattern for the numbers from 1 to ``bound`` without leading zeros."""
-    digits = str(bound)
-    parts = [f"[1-9][0-9]{{0,{len(digits) - 2}}}"] if len(digits) > 1 else []
-    for at, digit in enumerate(digits):
-        lowest = 0 if at else 1
-        if int(digit) > lowest:
-            rest = len(digits) - at - 1
-            tail = f"[0-9]{{{rest}}}" if rest else ""
-            parts.append(f"{digits[:at]}[{lowest}-{int(digit) - 1}]{tail}")
-    return f"({'|'.join([*parts, digits])})"
+def between(low: int, high: int) -> str:
+    """A pattern for the numbers from ``low`` to ``high``, without leading zeros."""
+    parts = []
+    while low <= high:
+        power = 0  # the widest block of numbers from low on that differ in their last digits only
+        while low and low % 10 ** (power + 1) == 0 and low + 10 ** (power + 1) - 1 <= high:
+            power += 1
+        first = low // 10**power
+        last = min(first // 10 * 10 + 9, (high + 1) // 10**power - 1)
+        head = str(first)[:-1]
+        tail = f"[0-9]{{{power}}}" if power else ""
+        parts.append(f"{head}[{first % 10}-{last % 10}]{tail}")
+        low = (last + 1) * 10**power
+    return f"({'|'.join(parts)})"
 
 
 def duration(meaning: str, *, above_zero: bool = False) -> Schema:
@@ -120,9 +132,8 @@ def duration(meaning: str, *, above_zero: bool = False) -> Schema:
 
 def share(meaning: str) -> Schema:
     """A percentage."""
-    form = r"^\s*[+]?0*(100([.]0*)?|[0-9]{1,2}([.][0-9]*)?|[.][0-9]+)\s*%\s*$"
     return text(meaning, most=MAX_TEXT) | checked(
-        rule(f"self.matches({_quoted(form)})", "write a share between 0% and 100%: 1.5%")
+        rule(f"self.matches({_quoted(SHARE)})", "write a share between 0% and 100%: 1.5%")
     )
 
 
@@ -185,7 +196,7 @@ def _quantity(
     form = rf"(?i)^\s*{sign}{_NUMBER}\s*({names}){tail}\s*$"
     table = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {float(scale)}" for name, scale in units.items())
     value = f"double(self.find('[0-9.]+')) * {{{table}}}[self.lowerAscii().find('[a-zµμ]+')]"
-    within = f"v >= {float(low)} && v <= {float(high)}"
+    within = f"v >= {float(low)} && v < {high + step / 2}"
     whole = f"v / {float(step)} + {_NEARLY} - double(int(v / {float(step)} + {_NEARLY})) < {2 * _NEARLY}"
     check = f"self.matches({_quoted(form)}) && [{value}].all(v, {within} && {whole})"
     return text(meaning, most=MAX_TEXT) | checked(rule(check, message))

@@ -93,7 +93,8 @@ def _entries(value: object, path: str, findings: Findings) -> list[_Values]:
         name = told.get("name")
         if not isinstance(name, str):
             findings.add(under(where, "name"), name, "expected a name")
-        entries[str(name)] = _values(told.get("parameters") or {}, under(where, "parameters"), findings)
+        values = told.get("parameters")
+        entries[str(name)] = _values({} if values is None else values, under(where, "parameters"), findings)
     return list(entries.values())
 
 

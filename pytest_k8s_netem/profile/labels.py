@@ -36,7 +36,8 @@ def parse_label_selector(value: object, path: str = "") -> LabelSelector:
     """
     findings = Findings()
     told = findings.mapping(value, path, ("matchLabels", "matchExpressions"))
-    labels = findings.mapping(told.get("matchLabels") or {}, f"{path}.matchLabels")
+    labels = told.get("matchLabels")
+    labels = findings.mapping({} if labels is None else labels, f"{path}.matchLabels")
     requirements = [_pair(key, labels[key], f"{path}.matchLabels", findings) for key in sorted(labels)]
     for where, item in findings.items(told.get("matchExpressions"), f"{path}.matchExpressions"):
         requirements.append(_expression(item, where, findings))

@@ -20,10 +20,11 @@ ALIASES = {
     **dict.fromkeys((FOUR_STATE, "state", "four-state"), FOUR_STATE),
     **dict.fromkeys((EVERY_NTH, "nth"), EVERY_NTH),
 }
-_SHARES = {
+SHARES = {
     GILBERT_ELLIOTT: tuple(f.name for f in fields(GilbertElliott)),
     FOUR_STATE: tuple(f.name for f in fields(FourState)),
 }
+"""The numbers of each model by name; the first has no default."""
 FORMS = '"gemodel 1% 10%", "state 1% 20%", "every-nth 10", or a mapping: {"gilbert-elliott": {"p": "1%", "r": "10%"}}'
 
 
@@ -49,7 +50,7 @@ def render_loss_model(loss: Loss) -> dict[str, object]:
     if isinstance(loss, EveryNth):
         return {EVERY_NTH: loss.n}
     name = GILBERT_ELLIOTT if isinstance(loss, GilbertElliott) else FOUR_STATE
-    return {name: {field: format_share(getattr(loss, field)) for field in _SHARES[name]}}
+    return {name: {field: format_share(getattr(loss, field)) for field in SHARES[name]}}
 
 
 def _by_name(value: dict[object, object], path: str) -> Loss:
@@ -62,7 +63,7 @@ def _by_name(value: dict[object, object], path: str) -> Loss:
     inner = f"{path}.{word}"
     if ALIASES[word] == EVERY_NTH:
         return EveryNth(parse_count(told, inner))
-    shares = findings.mapping(told, inner, _SHARES[ALIASES[word]])
+    shares = findings.mapping(told, inner, SHARES[ALIASES[word]])
     findings.settle()
     return _markov(ALIASES[word], shares, inner)
 
@@ -74,13 +75,13 @@ def _name(word: object, value: object, path: str) -> str:
 
 
 def _by_place(name: str, shares: list[str], path: str) -> Mapping[str, object]:
-    if len(shares) > len(_SHARES[name]):
-        raise refusal(path, " ".join(shares), f"too many numbers; {name} has {', '.join(_SHARES[name])}")
-    return dict(zip(_SHARES[name], shares, strict=False))
+    if len(shares) > len(SHARES[name]):
+        raise refusal(path, " ".join(shares), f"too many numbers; {name} has {', '.join(SHARES[name])}")
+    return dict(zip(SHARES[name], shares, strict=False))
 
 
 def _markov(name: str, told: Mapping[str, object], path: str) -> Loss:
-    first = _SHARES[name][0]
+    first = SHARES[name][0]
     if first not in told:
         raise refusal(path, dict(told), f"{name} needs {first}", f"write {FORMS}")
     findings = Findings()

@@ -53,9 +53,9 @@ def parse_port(value: object, path: str, side: str) -> Port:
     """
     findings = Findings()
     told = findings.mapping(value, path, KEYS)
-    protocol = findings.read(parse_protocol, told.get("protocol", "TCP"), f"{path}.protocol", 0)
+    protocol = findings.read(parse_protocol, told.get("protocol", "TCP"), f"{path}.protocol", PROTOCOLS["tcp"])
     named, numbers = _numbers(told, path, findings)
-    if (named or numbers) and protocol and protocol_name(protocol) not in WITH_PORTS:
+    if (named or numbers) and protocol_name(protocol) not in WITH_PORTS:
         findings.add(
             f"{path}.protocol", told.get("protocol"), "has no ports", f"those that do: {', '.join(WITH_PORTS)}"
         )

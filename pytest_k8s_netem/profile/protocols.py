@@ -17,6 +17,8 @@ PROTOCOLS = {
 }  # fmt: skip
 """IANA's protocol numbers."""
 _PROTOCOL_ALIASES = {"ipv6-icmp": "icmpv6", "ipencap": "ipv4", "ospfigp": "ospf"}
+PROTOCOL_NAMES = (*PROTOCOLS, *_PROTOCOL_ALIASES)
+"""Every name that :func:`parse_protocol` knows."""
 WITH_PORTS = ("tcp", "udp", "sctp", "udplite", "dccp")
 ETHER_TYPES = {"ip": 0x0800, "arp": 0x0806, "ip6": 0x86DD, "vlan": 0x8100, "8021ad": 0x88A8, "8021q": 0x8100}
 """IANA's ether types, under the names that nft has for them."""

@@ -6,7 +6,7 @@ from pytest_k8s_netem.model.tables import HIGHEST, LOWEST
 from pytest_k8s_netem.model.tables import MAX_SIZE as MAX_TABLE
 from pytest_k8s_netem.profile import cel
 from pytest_k8s_netem.profile.distributions import CHOICES
-from pytest_k8s_netem.profile.lossmodels import ALIASES
+from pytest_k8s_netem.profile.lossmodels import ALIASES, EVERY_NTH, SHARES
 from pytest_k8s_netem.profile.presets import PRESETS
 from pytest_k8s_netem.profile.units import (
     parse_count,
@@ -40,7 +40,7 @@ _BUILDERS: dict[object, Callable[[str], Schema]] = {
     parse_count: cel.count,
     parse_flag: cel.flag,
 }
-_TEXT = r"^\s*\S"
+_SLOT = r"^\s*[0-9.]+\s*[^0-9.\s]"
 
 
 def impairment() -> Schema:
@@ -66,11 +66,7 @@ def _timed(meaning: str, *, rtt: bool = True) -> Schema:
     lasting = {"for": cel.duration("how long it lasts", above_zero=True)}
     segment = cel.mapping("one stretch of the timeline", {**words, **lasting}, *_rules(rtt=rtt))
     timeline = {
-        "timeline": {
-            **cel.items("one impairment after the other", segment, MOST_SEGMENTS),
-            "nullable": False,
-            "minItems": 1,
-        },
+        "timeline": cel.items("one impairment after the other", segment, MOST_SEGMENTS) | {"minItems": 1},
         "repeat": cel.flag("begin the timeline anew at its end"),
     }
     visible = [name for name in words if name not in _OPAQUE]
@@ -139,6 +135,7 @@ def _distribution(meaning: str) -> Schema:
         "minItems": 1,
         "maxItems": MAX_TABLE,
         "items": cel.number("8192 is one jitter", LOWEST, HIGHEST, whole=True),
+        "required": ["table"],
     }
     return cel.either(f"{meaning}; or a table of numbers", f"^({'|'.join(CHOICES)})$", **numbers)
 
@@ -147,8 +144,18 @@ def _loss_model(meaning: str) -> Schema:
     return cel.either(
         f"{meaning}; in tc's words, or a mapping of one model to its numbers",
         rf"^\s*({'|'.join(ALIASES)})\s+\S",
-        minProperties=1,
+        properties={alias: _model(name) for alias, name in ALIASES.items()},
+        anyOf=[cel.having(alias) for alias in ALIASES],
+        **cel.NO_LIST,
     )
+
+
+def _model(name: str) -> Schema:
+    if name == EVERY_NTH:
+        return cel.count("every which packet is lost")
+    first, *_ = SHARES[name]
+    shares = {field: cel.text("a share", cel.SHARE) for field in SHARES[name]}
+    return cel.mapping(f"the numbers of tc's {name}", shares, required=[first])
 
 
 def _slot(meaning: str) -> Schema:
@@ -161,7 +168,9 @@ def _slot(meaning: str) -> Schema:
         "packets": cel.count("most packets a slot carries"),
         "bytes": cel.unchecked(cel.size("most bytes a slot carries")),
     }
-    return cel.either(f'{meaning}; "5ms 10ms" is the shortest and longest time', _TEXT, properties=fields)
+    return cel.either(
+        f'{meaning}; "5ms 10ms" is the shortest and longest time', _SLOT, properties=fields, **cel.NO_LIST
+    )
 
 
 def _escaped(name: str) -> str:

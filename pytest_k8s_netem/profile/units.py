@@ -85,7 +85,9 @@ def parse_rate(value: object, path: str = "") -> int:
     found = _whole(bits, value, path, _RATE)
     if found % 8:
         below, above = (written(path, format_rate(found // 8 * 8 + more)) for more in (0, 8))
-        raise refusal(path, value, "no whole number of bytes a second, in which netem counts", f"write {below} or {above}")
+        raise refusal(
+            path, value, "no whole number of bytes a second, in which netem counts", f"write {below} or {above}"
+        )
     return found
 
 
