@@ -29,6 +29,8 @@ _NUMBER = struct.Struct("!Iq")
 """A datagram's payload: its number, and when it was sent (CLOCK_REALTIME, ns)."""
 QUIET = 0.4
 """Seconds without a packet after which no more are expected; longer where more delay is asked for."""
+TAIL = 0.1
+"""Seconds for second copies, once every datagram is there."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Road:
                 here.setsockopt(*option)
             here.connect((address(target, family), port))
             send(here, range(count), size, pause)
-            return Flow(count, tuple(arrivals(there, quiet)))
+            return Flow(count, tuple(arrivals(there, quiet, range(count))))
 
     def tc(self, pod: Any, *words: str) -> Any:
         """What iproute2's ``tc`` reads in a pod."""
@@ -218,10 +220,14 @@ def on_one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def arrivals(sock: socket.socket, quiet: float) -> Iterator[Arrival]:
-    """What has come and comes, until nothing does for ``quiet`` seconds."""
+def arrivals(sock: socket.socket, quiet: float, expected: range = range(0)) -> Iterator[Arrival]:
+    """What has come and comes, until nothing does for ``quiet`` seconds; sooner when all that is expected is there."""
+    missing = set(expected)
     for taken, data in received(sock, quiet):
         number, sent = _NUMBER.unpack_from(data)
+        missing.discard(number)
+        if expected and not missing:
+            sock.settimeout(TAIL)
         yield Arrival(number, sent, taken)
 
 
