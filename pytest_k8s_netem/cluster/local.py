@@ -46,6 +46,26 @@ class LocalCommand:
         return _text(self._outputs[0]), _text(self._outputs[1])
 
 
+class LocalScript:
+    """A script beside the controller; its output is a file in memory."""
+
+    def __init__(self, process: Process, output: int) -> None:
+        self._process, self._output = process, output
+        weakref.finalize(self, os.close, output)
+
+    async def wait(self) -> int:
+        """Its exit status."""
+        return await self._process.wait()
+
+    async def kill(self, signal: int) -> None:
+        """Send a signal to it and to what it started."""
+        await self._process.kill(signal)
+
+    def output(self) -> str:
+        """What it has written."""
+        return _text(self._output)
+
+
 class LocalProvider:
     """See :class:`pytest_k8s_netem.cluster.provider.Provider`.
 
@@ -61,7 +81,11 @@ class LocalProvider:
             self._runtime, directory, nodes=choices.nodes, gate=self._gate, farewell=self._farewell
         )
         self.controller = TrafficController(
-            self._runtime, self._embedded.channels, identity=f"run {directory.name}", emit=events
+            self._runtime,
+            self._embedded.channels,
+            identity=f"run {directory.name}",
+            emit=events,
+            scripts=(self._launch, directory / "scripts") if choices.allow_script else None,
         )
         self._relays: dict[tuple[str, int], Process] = {}
 
@@ -88,6 +112,14 @@ class LocalProvider:
 
     async def load_image(self, name: str) -> None:
         """No image runs here: pods name programs of this machine."""
+
+    async def _launch(self, pod: Object, argv: list[str]) -> LocalScript:
+        output = os.memfd_create("script")
+        try:
+            return LocalScript(await self._embedded.beside(pod, argv, output), output)
+        except BaseException:
+            os.close(output)
+            raise
 
     async def _gate(self, pod: Object) -> None:
         await self.controller.gate(pod)

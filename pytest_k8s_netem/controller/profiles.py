@@ -77,20 +77,37 @@ class ProfileState:
             self.refusal = ("Accepted", "Invalid", str(error))
             return
         if declared.script is not None:
-            why = "a profile of type Script runs on the embedded cluster only, with --netem-allow-script"
+            why = (
+                "a profile of type Script runs an executable beside the controller, on the embedded cluster only: "
+                "allow it with --netem-allow-script, or write spec.impairment instead"
+            )
             self.refusal = ("Accepted", "ScriptNotSupported", why)
             return
         self.declared = self.good if declared == self.good else declared
 
 
-class ProfileBook:
-    """All profiles, kept by an informer; what changes nothing but status or finalizers wakes nobody."""
+def _nobodys(_: Object) -> bool:
+    return False
 
-    def __init__(self, runtime: Runtime, world: World, wake: Callable[[str], None]) -> None:
+
+class ProfileBook:
+    """All profiles, kept by an informer; what changes nothing but status or finalizers wakes nobody.
+
+    :param others: tells profiles that somebody else cares for.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        world: World,
+        wake: Callable[[str], None],
+        others: Callable[[Object], bool] | None = None,
+    ) -> None:
         self.states: dict[str, ProfileState] = {}
         self._api: Api = runtime.api
         self._world = world
         self._wake = wake
+        self._others = others or _nobodys
         runtime.informer(TRAFFICPROFILES).subscribe(self._changed)
 
     def publish(self) -> None:
@@ -171,6 +188,8 @@ class ProfileBook:
         return True
 
     def _changed(self, name: str, _old: Object | None, new: Object | None) -> None:
+        if name not in self.states and (new is None or self._others(new)):
+            return
         state = self.states.get(name)
         if new is None:
             if state is not None and not state.removed:

@@ -14,6 +14,7 @@ from pytest_k8s_netem.controller.profiles import ProfileBook
 from pytest_k8s_netem.controller.render import SETTLE, Renderer
 from pytest_k8s_netem.controller.rounds import Rounds
 from pytest_k8s_netem.controller.runtime import Runtime
+from pytest_k8s_netem.controller.scripts import Scripts, is_script
 from pytest_k8s_netem.controller.status import StatusWriter
 from pytest_k8s_netem.controller.world import WorldKeeper
 from pytest_k8s_netem.errors import ImpairmentError, NotApplied
@@ -25,11 +26,13 @@ from pytest_k8s_netem.run.retry import backoff
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.controller.channel import Channels
     from pytest_k8s_netem.controller.fleet import Emit
     from pytest_k8s_netem.controller.profiles import ProfileState
+    from pytest_k8s_netem.controller.scripts import Launch
     from pytest_k8s_netem.controller.targets import Target
     from pytest_k8s_netem.model.observed import CheckObserved
     from pytest_k8s_netem.model.plan import Check
@@ -51,6 +54,7 @@ class TrafficController:
     :param channels: where agents are reached. :param identity: who it is, towards agents; ``epoch`` grows with each
         takeover of the same identity. :param ttl: seconds that plans live without renewal; None = with the session.
     :param apiserver: addresses that are spared by ``exempt``. :param emit: takes the run's events.
+    :param scripts: how profiles of type Script run, and where their documents are written; None = they are refused.
     """
 
     def __init__(
@@ -63,12 +67,15 @@ class TrafficController:
         ttl: float | None = None,
         apiserver: Sequence[str] = (),
         emit: Emit | None = None,
+        scripts: tuple[Launch, Path] | None = None,
     ) -> None:
         self._emit: Emit = emit or _silent
         self._ttl = ttl
         self._controller = runtime.controller("traffic", self._round)
         self._keeper = WorldKeeper(runtime, self.wake, apiserver)
-        self._book = ProfileBook(runtime, self._keeper.world, self._profile_changed)
+        self._scripts = Scripts(runtime, self._keeper.world, *scripts) if scripts is not None else None
+        theirs = is_script if self._scripts is not None else None
+        self._book = ProfileBook(runtime, self._keeper.world, self._profile_changed, theirs)
         self._gaps = GapBook(self._emit)
         self._fleet = Fleet(
             channels,
@@ -109,6 +116,8 @@ class TrafficController:
         if self._renewing is not None:
             self._renewing.cancel()
         self._names.stop()
+        if self._scripts is not None:
+            await self._scripts.stop()
         await self._status.stop()
         targets = [target for target in self._fleet.targets.values() if not target.plan.empty]
         with suppress(TimeoutError):
@@ -147,6 +156,8 @@ class TrafficController:
 
         :raises NotApplied: if there is no such profile.
         """
+        if self._scripts is not None and self._scripts.has(profile):
+            return self._scripts.evidence(profile)
         if profile not in self._book.states:
             raise NotApplied(f"there is no TrafficProfile {profile}")
         targets = [target for target in self._fleet.targets.values() if profile in target.profiles]

@@ -92,6 +92,19 @@ class EmbeddedCluster:
             stdio=stdio,
         )
 
+    async def beside(self, pod: Object, argv: Sequence[str], output: int) -> Process:
+        """Start a command in a pod's network with the files of this machine, as root there; outputs go to ``output``.
+
+        :raises ClusterError: if the pod does not run or the command cannot be executed.
+        """
+        life = self.kubelet.life(pod)
+        null = os.open(os.devnull, os.O_RDONLY)
+        try:
+            stdio = (null, output, output)
+            return await self.host.spawn(life.key, argv, env=inherited_environment(), stdio=stdio)
+        finally:
+            os.close(null)
+
     async def exec(
         self,
         pod: Object,

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 from lanes import manifest, service
+
+HERE = Path(__file__).parent
 
 COMMON = f"""
 import sys
@@ -75,4 +76,3 @@ def suite(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
 
     return run
-

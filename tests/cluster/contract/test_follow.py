@@ -44,18 +44,16 @@ def test_by_labels_the_set_is_live(impair, people, ann, bob):
 
 
 def test_a_peer_that_comes_later_is_met(impair, people, ann, bob):
-    with impair(pods="app=ann", to=["app=newcomer", "app=bob"]):
-        with people.apply(manifest("newcomer")):
-            pod = people.wait_ready("app=newcomer")[0]
-            assert late(ann, pod)
+    with impair(pods="app=ann", to=["app=newcomer", "app=bob"]), people.apply(manifest("newcomer")):
+        pod = people.wait_ready("app=newcomer")[0]
+        assert late(ann, pod)
 
 
 def test_from_the_start_newcomers_are_left_alone(impair, people, ann, bob):
-    with impair(pods=["app=newcomer", "app=ann"], follow="start"):
-        with people.apply(manifest("newcomer")):
-            pod = people.wait_ready("app=newcomer")[0]
-            assert not late(pod, bob)
-            assert late(ann, bob)
+    with impair(pods=["app=newcomer", "app=ann"], follow="start"), people.apply(manifest("newcomer")):
+        pod = people.wait_ready("app=newcomer")[0]
+        assert not late(pod, bob)
+        assert late(ann, bob)
 
 
 def test_a_replacement_under_the_same_owner_is_one_of_the_start(impair, people, bob, web):
@@ -90,9 +88,8 @@ def test_count_is_drawn_by_the_tests_seed(impair, bob, web):
 
 @pytest.mark.parametrize("count", [0, -1, "0%", "101%", "half", 1.5])
 def test_a_count_that_chooses_nothing_is_refused(impair, people, count):
-    with pytest.raises(ConfigError, match="count="):
-        with impair(pods="app=ann", count=count):
-            pass
+    with pytest.raises(ConfigError, match="count="), impair(pods="app=ann", count=count):
+        pass
 
 
 def test_a_partition_keeps_the_pods_of_its_start_and_their_replacements(netem, people, bob, web):

@@ -1,4 +1,4 @@
-"""The handle: each change returns when the new state is proven, a wrong one changes nothing, measurements name pairs."""
+"""The handle: a change returns when it is proven, a wrong one changes nothing, measurements name the worst pair."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_replace_forgets_what_was(netem_profile, ann, bob):
 @pytest.mark.netem(delay=LATE, **PAIR)
 def test_a_change_that_cannot_be_meant_changes_nothing(netem_profile, ann, bob):
     before = netem_profile.object
-    with pytest.raises(ConfigError, match='delay=5: a bare number.*"5ms"'):
+    with pytest.raises(ConfigError, match=r'delay=5: a bare number.*"5ms"'):
         netem_profile.update(delay=5)
-    with pytest.raises(ConfigError, match="reorder.*delay"):
+    with pytest.raises(ConfigError, match=r"reorder.*delay"):
         netem_profile.replace(reorder="5%", pods="app=ann")
-    with pytest.raises(ConfigError, match="app=dan selects no pod"):
+    with pytest.raises(ConfigError, match=r"app=dan selects no pod"):
         netem_profile.update(pods="app=dan")
-    with pytest.raises(ConfigError, match="app=dan selects nothing"):
+    with pytest.raises(ConfigError, match=r"app=dan selects nothing"):
         netem_profile.update(to="app=dan")
     assert late(ann, bob)
     assert netem_profile.object == before
@@ -53,7 +53,7 @@ def test_pause_heals_and_comes_back(netem_profile, ann, bob):
         assert not netem_profile.applied
         assert not late(ann, bob)
         for use in (netem_profile.observed, lambda: netem_profile.update(delay="1ms"), lambda: netem_profile.engine):
-            with pytest.raises(NotApplied, match="not in force"):
+            with pytest.raises(NotApplied, match=r"not in force"):
                 use()
     assert netem_profile.applied
     assert late(ann, bob)
@@ -83,9 +83,9 @@ def test_assertions_cover_every_pair_and_name_the_worst(netem_profiles, people):
     profile = netem_profiles["netem"]
     profile.assert_rtt(median=("50ms", "400ms"))
     profile.assert_rtt(median="400ms", p99="600ms")
-    with pytest.raises(AssertionError, match="pod/default/ann.*pod/default/cid"):
+    with pytest.raises(AssertionError, match=r"pod/default/ann.*pod/default/cid"):
         profile.assert_rtt(median=("50ms", "150ms"))
-    with pytest.raises(AssertionError, match="pod/default/ann.*pod/default/bob"):
+    with pytest.raises(AssertionError, match=r"pod/default/ann.*pod/default/bob"):
         profile.assert_rtt(median=("150ms", "400ms"))
 
 
@@ -93,9 +93,9 @@ def test_assertions_cover_every_pair_and_name_the_worst(netem_profiles, people):
 def test_assert_loss_takes_the_forms_of_the_marker(netem_profile):
     netem_profile.assert_loss("30%")
     netem_profile.assert_loss(("10%", "50%"))
-    with pytest.raises(AssertionError, match="pod/default/ann.*pod/default/bob"):
+    with pytest.raises(AssertionError, match=r"pod/default/ann.*pod/default/bob"):
         netem_profile.assert_loss("5%")
-    with pytest.raises(ConfigError, match='0.3.*"30%"'):
+    with pytest.raises(ConfigError, match=r'0.3.*"30%"'):
         netem_profile.assert_loss(0.3)
 
 
@@ -103,16 +103,16 @@ def test_assert_loss_takes_the_forms_of_the_marker(netem_profile):
 def test_assert_rate_takes_the_forms_of_the_marker(netem_profile):
     netem_profile.assert_rate("2mbit")
     netem_profile.assert_rate(("1mbit", "3mbit"))
-    with pytest.raises(AssertionError, match="pod/default/ann.*pod/default/bob"):
+    with pytest.raises(AssertionError, match=r"pod/default/ann.*pod/default/bob"):
         netem_profile.assert_rate("8mbit")
-    with pytest.raises(ConfigError, match='"2mbps".*mbit'):
+    with pytest.raises(ConfigError, match=r'"2mbps".*mbit'):
         netem_profile.assert_rate("2mbps")
 
 
 @pytest.mark.netem(delay="20ms", **PAIR)
 @pytest.mark.parametrize("bounds", [{}, {"median": 20}, {"median": ("1ms", 40)}])
 def test_bounds_that_cannot_be_read(netem_profile, bounds):
-    with pytest.raises(ConfigError, match="median"):
+    with pytest.raises(ConfigError, match=r"median"):
         netem_profile.assert_rtt(**bounds)
 
 
@@ -122,7 +122,7 @@ def test_bounds_that_cannot_be_read(netem_profile, bounds):
 def test_handles_by_name(netem_profiles, ann, bob):
     assert list(netem_profiles) == ["up", "netem", "netem-2"]
     assert netem_profiles["up"].name == "up"
-    with pytest.raises(ConfigError, match="no impairment is called 'down'.*'up', 'netem', 'netem-2'"):
+    with pytest.raises(ConfigError, match=r"no impairment is called 'down'.*'up', 'netem', 'netem-2'"):
         netem_profiles["down"]
     netem_profiles["up"].update(delay="5ms")
     assert took(ann, bob) < 200

@@ -84,9 +84,8 @@ def test_a_blackhole_can_have_one_direction(netem, ann, bob):
 )
 def test_an_option_that_contradicts_is_refused(netem, ann, bob, kind, options, told):
     sides = ("app=ann", "app=bob") if kind == "partition" else ("app=ann",)
-    with pytest.raises(ConfigError, match=told):
-        with getattr(netem, kind)(*sides, **options):
-            pass
+    with pytest.raises(ConfigError, match=told), getattr(netem, kind)(*sides, **options):
+        pass
     assert arrives(ann, bob)
 
 
@@ -101,9 +100,12 @@ def test_forward_is_out_of_band(netem, people, tmp_path):
     }
     with people.apply(obj):
         people.wait_ready()
-        with netem.blackhole(inert="ignore"), people.forward("pod/web:8000") as url:
-            with urllib.request.urlopen(f"{url}/greeting", timeout=20) as answer:
-                assert answer.read() == b"hello"
+        with (
+            netem.blackhole(inert="ignore"),
+            people.forward("pod/web:8000") as url,
+            urllib.request.urlopen(f"{url}/greeting", timeout=20) as answer,
+        ):
+            assert answer.read() == b"hello"
 
 
 PROBE = "import socket; socket.create_connection(('127.0.0.1', 8000), 1)"

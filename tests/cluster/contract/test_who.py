@@ -19,26 +19,32 @@ def impair(netem: Any) -> Any:
     return lambda **who: netem.impair(delay=LATE, inert="ignore", unexercised="ignore", **who)
 
 
-def test_left_out_pods_are_all_of_the_tests_namespace(impair, ann, bob, cid, netem_cluster):
-    with netem_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}):
-        with netem_cluster.apply(manifest("ann"), namespace="other"):
-            netem_cluster.wait_ready(namespace="other")
-            stranger = netem_cluster.pod("ann", namespace="other")
-            with impair():
-                assert late(ann, bob)
-                assert late(cid, ann)
-                assert not late(stranger, ann)
+@pytest.fixture
+def stranger(people):
+    """A pod in another namespace, with the name and labels of one here."""
+    other = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}
+    with people.apply(other), people.apply(manifest("ann"), namespace="other"):
+        people.wait_ready(namespace="other")
+        yield people.pod("ann", namespace="other")
 
 
-@pytest.mark.parametrize(("namespaces", "met"), [("other", True), ("*", True), (["default", "other"], True)])
-def test_other_namespaces_are_reached_by_name(impair, ann, bob, netem_cluster, namespaces, met):
-    with netem_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}):
-        with netem_cluster.apply(manifest("ann"), namespace="other"):
-            netem_cluster.wait_ready(namespace="other")
-            stranger = netem_cluster.pod("ann", namespace="other")
-            with impair(pods="app=ann", namespaces=namespaces):
-                assert late(stranger, bob) is met
-                assert late(ann, bob) is (namespaces != "other")
+def test_left_out_pods_are_all_of_the_tests_namespace(impair, ann, bob, cid, stranger):
+    with impair():
+        assert late(ann, bob)
+        assert late(cid, ann)
+        assert not late(stranger, ann)
+
+
+def test_peers_are_looked_for_there_too(impair, bob, stranger):
+    with impair(pods="app=bob", to="app=ann"):
+        assert not late(bob, stranger)
+
+
+@pytest.mark.parametrize("namespaces", ["other", "*", ["default", "other"]])
+def test_other_namespaces_are_reached_by_name(impair, ann, bob, stranger, namespaces):
+    with impair(pods="app=ann", namespaces=namespaces):
+        assert late(stranger, bob)
+        assert late(ann, bob) is (namespaces != "other")
 
 
 @pytest.mark.parametrize(
@@ -185,13 +191,12 @@ def _ping(pod: Any, argv: list[str]) -> float:
 
 
 def test_a_peer_that_selects_nothing_is_an_error_that_lists_what_is_there(impair, people):
-    with pytest.raises(ConfigError, match=r"app=dan selects nothing in namespace default; there are .*pod/bob"):
-        with impair(pods="app=ann", to="app=dan"):
-            pass
+    told = r"app=dan selects nothing in namespace default; there are .*pod/bob"
+    with pytest.raises(ConfigError, match=told), impair(pods="app=ann", to="app=dan"):
+        pass
 
 
 def test_a_selector_that_selects_nothing_lists_what_is_there(impair, people):
     told = r"app=dan selects no pod in namespace default; there are pod/ann \(app=ann,tier=front\), pod/bob"
-    with pytest.raises(ConfigError, match=told):
-        with impair(pods="app=dan"):
-            pass
+    with pytest.raises(ConfigError, match=told), impair(pods="app=dan"):
+        pass
