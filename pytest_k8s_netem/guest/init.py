@@ -36,8 +36,9 @@ DRAIN = 2.0
 """Seconds that output may still come after the command and all it started are gone."""
 OWN = "/run/netem-guest"
 """What this program puts into the guest's own /run."""
-TEMPORARY = "/run/tmp"
-"""The command's TMPDIR: the guest's own memory, where every file has the owner that the guest gave it."""
+TEMPORARY = "/dev/shm/tmp"
+"""The command's TMPDIR: the guest's own memory, where every file has the owner that the guest gave it; not below /run,
+which pods of the embedded cluster have for themselves."""
 POWER_OFF = 0x4321FEDC
 """LINUX_REBOOT_CMD_POWER_OFF of linux/reboot.h."""
 

@@ -25,7 +25,7 @@ SILENCE_TIMEOUT = 60.0
 """Seconds without a sign of life (there is one every 5) after which a guest counts as hung."""
 MOST_OPEN_FILES = 1 << 20
 """fs.nr_open of a kernel that nobody tuned."""
-TEMPORARY = "/run/tmp"
+TEMPORARY = "/dev/shm/tmp"
 """TMPDIR in the guest: its own memory. The host's /tmp stays visible: paths in it mean what they mean outside."""
 
 
