@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import socket
-import struct
 
-from pytest_k8s_netem.agent import namespace
-from pytest_k8s_netem.agent.dataplane import bpf, filters, names, netem
-from pytest_k8s_netem.agent.dataplane.netlink import Netlink
-from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
 from pytest_k8s_netem.model.capabilities import BRANCHES, Capabilities, EngineCapability
-from pytest_k8s_netem.model.impairment import NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +17,6 @@ _NEEDS = {
     "kernel": ("ifb", "netem", "clsact", "filter"),
     "userspace": ("veth", "clsact", "filter", "packet"),
 }
-_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
-_NO_DEVICE = 2**31 - 1
-_NETEM = 1 << 16
-_BANDS = struct.pack("=i16x", 2)  # struct tc_prio_qopt of linux/pkt_sched.h
-_NEWUSER = 0x10000000  # CLONE_NEWUSER of linux/sched.h
 
 
 def probe() -> Capabilities:
@@ -45,7 +32,7 @@ def begin() -> Callable[[], Capabilities]:
 
     :raises OSError: if no child can be made.
     """
-    found = _in_child(_try_all)
+    found = _in_child(_tried)
     return lambda: _judged(found())
 
 
@@ -108,91 +95,10 @@ def _version(release: str) -> tuple[int, ...]:
     return tuple(int(part) for part in digits if part.isdigit())
 
 
-def _try_all() -> dict[str, str]:
-    """Per need and privilege, why it is not there; "" = it is."""
-    found = {name: _why(attempt) for name, attempt in _PRIVILEGES.items()}
-    if "NET_RAW" in found:
-        found["packet"] = found["NET_RAW"]
-    scratch = _entered_scratch()
-    with Netlink.open() as netlink:
-        made: dict[str, int] = {}
-        for name, attempt in _attempts(netlink, made).items():
-            found[name] = _why(attempt)
-        for index in () if scratch else made.values():  # a namespace's end removes them, and nobody waits for it
-            _why(lambda index=index: netlink.delete_link(index))  # type: ignore[misc]
-    return found
+def _tried() -> dict[str, str]:
+    from pytest_k8s_netem.agent.trials import try_all
 
-
-def _entered_scratch() -> bool:
-    """Into a namespace of its own: as root, else by a user namespace, else stay: a new device disturbs nobody."""
-    return not _why(namespace.unshare) or not _why(lambda: namespace.unshare(_NEWUSER))
-
-
-def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], object]]:
-    """What to try, in order; later ones work on devices that earlier ones put into ``made``."""
-
-    def link(kind: str, peer: str | None = None) -> None:
-        made[kind] = netlink.add_link(names.device("try"), kind, peer=peer, alias=names.ALIAS)
-
-    def device() -> int:
-        if not made:
-            raise OSError(errno.ENODEV, "no device could be made to try it on")
-        return next(iter(made.values()))
-
-    def filtered() -> None:
-        program = bpf.marked()
-        options = filters.options(program, filters.CLASSES | 1, device())
-        netlink.add_filter(device(), HOOK_EGRESS, names.PRIORITIES.start, "bpf", options, protocol=program.ether_type)
-
-    return {
-        "veth": lambda: link("veth", names.device("peer")),
-        "ifb": lambda: link("ifb"),
-        "netem": lambda: netlink.add_qdisc(device(), "netem", netem.encode(NONE), handle=_NETEM),
-        "prio": lambda: netlink.add_qdisc(device(), "prio", _BANDS, parent=_NETEM | 1),
-        "clsact": lambda: netlink.add_clsact(device()),
-        "filter": filtered,
-    }
-
-
-def _net_admin() -> None:
-    """Every request that changes something is refused before it is looked at (rtnetlink_rcv_msg)."""
-    with Netlink.open() as netlink:
-        try:
-            netlink.delete_link(_NO_DEVICE)
-        except OSError as error:
-            if error.errno == errno.EPERM:
-                raise
-
-
-def _net_raw() -> None:
-    socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0).close()
-
-
-def _real_time() -> None:
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _large_buffers() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
-
-
-_PRIVILEGES: dict[str, Callable[[], object]] = {
-    "NET_ADMIN": _net_admin,
-    "NET_RAW": _net_raw,
-    "SCHED_FIFO": _real_time,
-    "rcvbufforce": _large_buffers,
-}
-
-
-def _why(attempt: Callable[[], object]) -> str:
-    """Why the attempt failed, in the kernel's words; "" if it did not."""
-    try:
-        attempt()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+    return try_all()
 
 
 def _in_child(work: Callable[[], dict[str, str]]) -> Callable[[], dict[str, str]]:

@@ -7,13 +7,11 @@ from functools import partial
 
 from pytest_k8s_netem.agent.requests import OBJECT, Refused, problem_of, read
 from pytest_k8s_netem.agent.session import Ownership, Reply, Session
-from pytest_k8s_netem.agent.targets import Target
-from pytest_k8s_netem.agent.validation import check_problems, is_time
 from pytest_k8s_netem.errors import NetemError
+from pytest_k8s_netem.model.codec import WireError
 from pytest_k8s_netem.model.frames import FrameError
-from pytest_k8s_netem.model.peers import PeerSet
+from pytest_k8s_netem.model.greeting import CAPABILITIES, INTERFACE
 from pytest_k8s_netem.model.problem import Problem
-from pytest_k8s_netem.model.wire import CAPABILITIES, INTERFACE, OBSERVED, WireError, plan_codec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +21,10 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.agent.ground import Ground
     from pytest_k8s_netem.agent.loop import Loop
     from pytest_k8s_netem.agent.session import Line
+    from pytest_k8s_netem.agent.targets import Target
     from pytest_k8s_netem.model.capabilities import Capabilities
-    from pytest_k8s_netem.model.observed import CheckObserved
+    from pytest_k8s_netem.model.observed import CheckObserved, Observed
+    from pytest_k8s_netem.model.peers import PeerSet
 
 NAME = "pytest-k8s-netem"
 """What a hello is answered by."""
@@ -41,6 +41,8 @@ class Call:
 
 class Keeper:
     """Takes frames, owns targets; see :mod:`pytest_k8s_netem.model.frames` for what each frame means.
+
+    What a hello does not need is imported by who needs it, so that an agent is there, and idles, with half of it all.
 
     :ivar lingers: whether plans with a ttl outlive their owner's session until that ends.
     """
@@ -74,6 +76,8 @@ class Keeper:
         :raises Refused: if there is a target of that name.
         :raises OSError: if the namespace cannot be cleared.
         """
+        from pytest_k8s_netem.agent.targets import Target
+
         if name in self.targets:
             raise Refused(Problem("target", name, "there already", "forget it first"))
         target = self.targets[name] = Target(name, ground, self._loop, self.tell)
@@ -183,6 +187,8 @@ class Keeper:
         call.reply.ok()
 
     def _prepare(self, call: Call) -> None:
+        from pytest_k8s_netem.model.wire import plan_codec
+
         target = self._target(call.fields["target"])
         try:
             plan = plan_codec(call.session.known).decode(call.fields["plan"], "plan")
@@ -194,13 +200,15 @@ class Keeper:
     def _commit(self, call: Call) -> None:
         target = self._target(call.fields["target"])
         target.commit(call.fields["digest"])
-        call.reply.ok(observed=OBSERVED.encode(target.observe()))
+        call.reply.ok(observed=_encoded(target.observe()))
 
     def _abort(self, call: Call) -> None:
         self._target(call.fields["target"]).abort()
         call.reply.ok()
 
     def _renew(self, call: Call) -> None:
+        from pytest_k8s_netem.agent.validation import is_time
+
         ttl = call.fields["ttl"]
         if not is_time(ttl):
             raise Refused(Problem("ttl", str(ttl), "must be above 0 and at most a year, in seconds"))
@@ -210,12 +218,14 @@ class Keeper:
 
     def _heal(self, call: Call) -> None:
         target = self._target(call.fields["target"])
-        target.heal("request", lambda: _answer(call.reply, lambda: OBSERVED.encode(target.observe())))
+        target.heal("request", lambda: _answer(call.reply, lambda: _encoded(target.observe())))
 
     def _observe(self, call: Call) -> None:
-        call.reply.ok(observed=OBSERVED.encode(self._target(call.fields["target"]).observe()))
+        call.reply.ok(observed=_encoded(self._target(call.fields["target"]).observe()))
 
     def _probes(self, call: Call) -> None:
+        from pytest_k8s_netem.agent.validation import check_problems
+
         target = self._target(call.fields["target"])
         asked = call.fields.get("checks")
         checks = asked if asked is not None else target.held.plan.checks if target.held else ()
@@ -226,7 +236,7 @@ class Keeper:
             if isinstance(seen, Problem):
                 call.reply.refuse(seen)
             else:
-                _answer(call.reply, lambda: OBSERVED.encode(target.proven(seen, keep=asked is None)))
+                _answer(call.reply, lambda: _encoded(target.proven(seen, keep=asked is None)))
 
         target.probes.ask(checks, call.session.role == "owner", done)
 
@@ -263,8 +273,16 @@ def _answer(reply: Reply, observed: Callable[[], dict[str, Any]]) -> None:
         reply.refuse(Problem("", "", f"the namespace cannot be read: {error}"))
 
 
+def _encoded(observed: Observed) -> Any:
+    from pytest_k8s_netem.model.wire import OBSERVED
+
+    return OBSERVED.encode(observed)
+
+
 def _peer_set(digest: str, data: Any, known: dict[str, PeerSet]) -> PeerSet:
     """One entry of a ``peers`` frame: a set, or what turns a known one into it."""
+    from pytest_k8s_netem.model.peers import PeerSet
+
     path = f"sets.{digest}"
     try:
         data = OBJECT.decode(data, path)

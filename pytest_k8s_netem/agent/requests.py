@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_k8s_netem.model.codec import INT, NUMBER, TEXT, Codec, WireError, many
 from pytest_k8s_netem.model.frames import GUEST_OPS, OWNER_OPS, VERSION
 from pytest_k8s_netem.model.problem import Problem
-from pytest_k8s_netem.model.wire import CHECK, INT, NUMBER, TEXT, Codec, WireError, many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,12 @@ def _object(data: Any, path: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise WireError(f"{path}: expected an object")
     return data
+
+
+def _checks(data: Any, path: str) -> Any:
+    from pytest_k8s_netem.model.wire import CHECK
+
+    return many(CHECK).decode(data, path)
 
 
 OBJECT = Codec(lambda value: value, _object)
@@ -30,7 +36,7 @@ FIELDS: dict[str, dict[str, Codec]] = {
     "abort": {"target": TEXT},
     "renew": {"ttl": NUMBER},
     "heal": {"target": TEXT},
-    "probe": {"target": TEXT, "checks": many(CHECK)},
+    "probe": {"target": TEXT, "checks": Codec(lambda value: value, _checks)},
     "observe": {"target": TEXT},
 }
 OPTIONAL = {"hello": frozenset({"identity", "epoch"}), "probe": frozenset({"checks"})}

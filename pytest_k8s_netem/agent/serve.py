@@ -10,7 +10,7 @@ import sys
 from pytest_k8s_netem.agent.keeper import Keeper
 from pytest_k8s_netem.agent.loop import Loop
 from pytest_k8s_netem.agent.stream import Stream
-from pytest_k8s_netem.model.wire import INTERFACE
+from pytest_k8s_netem.model.greeting import INTERFACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

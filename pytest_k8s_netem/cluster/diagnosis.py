@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_k8s_netem.controller.stream import StreamChannel
 from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.local.host import NodeHost
-from pytest_k8s_netem.model.wire import CAPABILITIES
+from pytest_k8s_netem.model.greeting import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

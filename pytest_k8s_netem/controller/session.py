@@ -9,9 +9,10 @@ from typing import Any
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
+from pytest_k8s_netem.model.codec import WireError, many
+from pytest_k8s_netem.model.greeting import CAPABILITIES, INTERFACE
 from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.ranges import Ranges
-from pytest_k8s_netem.model.wire import CAPABILITIES, INTERFACE, WireError, many
 from pytest_k8s_netem.resolve.world import TargetFacts
 
 TYPE_CHECKING = False

@@ -11,8 +11,9 @@ from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.evidence import Ended
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.judge import verdict
+from pytest_k8s_netem.model.codec import WireError, many
 from pytest_k8s_netem.model.plan import Plan
-from pytest_k8s_netem.model.wire import CHECK, OBSERVED, WireError, many, plan_codec
+from pytest_k8s_netem.model.wire import CHECK, OBSERVED, plan_codec
 from pytest_k8s_netem.run.retry import backoff
 
 TYPE_CHECKING = False

@@ -10,11 +10,13 @@ from typing import Any
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.capabilities import Capabilities, EngineCapability, Interface
+from pytest_k8s_netem.model.codec import many
+from pytest_k8s_netem.model.greeting import CAPABILITIES, INTERFACE
 from pytest_k8s_netem.model.observed import CheckObserved, ClassObserved, Observed, StageObserved
 from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Check, Plan
 from pytest_k8s_netem.model.problem import Problem
-from pytest_k8s_netem.model.wire import CAPABILITIES, CHECK, INTERFACE, OBSERVED, many, plan_codec
+from pytest_k8s_netem.model.wire import CHECK, OBSERVED, plan_codec
 
 CAPABLE = Capabilities("6.18", (EngineCapability("kernel", True), EngineCapability("userspace", True)), ("cls_bpf",))
 

@@ -7,12 +7,11 @@ packets pass, and no later filter is asked. Ours have a priority of :data:`names
 from __future__ import annotations
 
 import errno
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pytest_k8s_netem.agent.dataplane import bpf, names
-from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, nested, number, text, u32
+from pytest_k8s_netem.agent.dataplane import bpf, clsbpf, names
+from pytest_k8s_netem.agent.dataplane.attributes import by_type, number, u32
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS, HOOK_INGRESS, Stats, stats
 from pytest_k8s_netem.model.observed import ClassObserved
 from pytest_k8s_netem.model.plan import Direction
@@ -32,12 +31,6 @@ CLASSES = 0x4E45_0000
 _PASS = names.PRIORITIES.start
 """Priority of the filter that lets marked frames pass: before all classes."""
 
-# linux/pkt_cls.h, linux/tc_act/tc_mirred.h
-_BPF_ACT, _BPF_CLASSID, _BPF_OPS_LEN, _BPF_OPS = 1, 3, 4, 5
-_ACT_KIND, _ACT_OPTIONS, _ACT_STATS, _MIRRED_PARMS = 1, 2, 4, 2
-_EGRESS_REDIRECT, _STOLEN = 1, 4
-_MIRRED = struct.Struct("=IIiiiiI")
-
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -51,24 +44,20 @@ class Held:
 
 def options(program: Program, classid: int, target: int = 0) -> bytes:
     """TCA_OPTIONS of a cls_bpf filter; ``target``: the device to redirect to, 0 = none."""
-    packed = u32(_BPF_CLASSID, classid)
-    packed += attribute(_BPF_OPS_LEN, struct.pack("=H", len(program))) + attribute(_BPF_OPS, program.code)
-    if not target:
-        return packed
-    parameters = attribute(_MIRRED_PARMS, _MIRRED.pack(0, 0, _STOLEN, 0, 0, _EGRESS_REDIRECT, target))
-    return packed + nested(_BPF_ACT, nested(1, text(_ACT_KIND, "mirred"), nested(_ACT_OPTIONS, parameters)))
+    packed = u32(clsbpf.CLASSID, classid) + clsbpf.program(program.code)
+    return packed + (clsbpf.redirect(target) if target else b"")
 
 
 def read(raw: bytes) -> Held:
     """Read what :func:`options` made and the kernel listed."""
     found = by_type(raw)
-    action = by_type(by_type(found.get(_BPF_ACT, b"")).get(1, b""))
-    parameters = by_type(action.get(_ACT_OPTIONS, b"")).get(_MIRRED_PARMS, bytes(_MIRRED.size))
+    action = by_type(by_type(found.get(clsbpf.ACT, b"")).get(1, b""))
+    parameters = by_type(action.get(clsbpf.ACT_OPTIONS, b"")).get(clsbpf.MIRRED_PARMS, bytes(clsbpf.MIRRED.size))
     return Held(
-        number(found.get(_BPF_CLASSID, b"")),
-        found.get(_BPF_OPS, b""),
-        _MIRRED.unpack_from(parameters)[-1],
-        stats(action.get(_ACT_STATS, b"")),
+        number(found.get(clsbpf.CLASSID, b"")),
+        found.get(clsbpf.OPS, b""),
+        clsbpf.MIRRED.unpack_from(parameters)[-1],
+        stats(action.get(clsbpf.ACT_STATS, b"")),
     )
 
 

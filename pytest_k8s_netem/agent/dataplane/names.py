@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 PREFIX = "netem-"
 ALIAS = "pytest-k8s-netem"
@@ -26,7 +26,7 @@ def device(role: str) -> str:
     if len(role) > 4:
         raise ValueError(f"role {role!r} has more than four letters")
     digits = MAX_NAME - len(PREFIX) - len(role)
-    return f"{PREFIX}{role}{secrets.token_hex(4)[: min(digits, 8)]}"
+    return f"{PREFIX}{role}{os.urandom(4).hex()[: min(digits, 8)]}"
 
 
 def is_ours(name: str, alias: str = ALIAS) -> bool:

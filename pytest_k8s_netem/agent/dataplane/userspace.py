@@ -7,7 +7,7 @@ name is one queue, one rate and one random state there too.
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -178,7 +178,7 @@ class UserspaceEngine:
             else:
                 counters = dict.fromkeys(COUNTERS, 0)
                 shared = self._stages[name] = Shared(next(self._numbers), stage.seed, now[name])
-                seed = secrets.randbits(64) if stage.seed is None else stage.seed
+                seed = int.from_bytes(os.urandom(8)) if stage.seed is None else stage.seed
                 self.ask("stage", stage=shared.number, seed=seed, impairment=self.encoded(now[name]))
             shared.joined[sink.number] = counters
             sink.shared[name] = shared

@@ -1,0 +1,110 @@
+"""Trying what this kernel lets this process do; runs in a child, which alone needs this module and what it imports."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+
+from pytest_k8s_netem.agent import namespace
+from pytest_k8s_netem.agent.dataplane import clsbpf, names
+from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_NO_DEVICE = 2**31 - 1
+_NETEM = 1 << 16
+_NOTHING = bytes(24)  # struct tc_netem_qopt of linux/pkt_sched.h
+_BANDS = struct.pack("=i16x", 2)  # struct tc_prio_qopt of linux/pkt_sched.h
+_NEWUSER = 0x10000000  # CLONE_NEWUSER of linux/sched.h
+
+
+def try_all() -> dict[str, str]:
+    """Per need and privilege, why it is not there; "" = it is."""
+    found = {name: _why(attempt) for name, attempt in _PRIVILEGES.items()}
+    if "NET_RAW" in found:
+        found["packet"] = found["NET_RAW"]
+    scratch = _entered_scratch()
+    with Netlink.open() as netlink:
+        made: dict[str, int] = {}
+        for name, attempt in _attempts(netlink, made).items():
+            found[name] = _why(attempt)
+        for index in () if scratch else made.values():  # a namespace's end removes them, and nobody waits for it
+            _why(lambda index=index: netlink.delete_link(index))  # type: ignore[misc]
+    return found
+
+
+def _entered_scratch() -> bool:
+    """Into a namespace of its own: as root, else by a user namespace, else stay: a new device disturbs nobody."""
+    return not _why(namespace.unshare) or not _why(lambda: namespace.unshare(_NEWUSER))
+
+
+def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], object]]:
+    """What to try, in order; later ones work on devices that earlier ones put into ``made``."""
+
+    def link(kind: str, peer: str | None = None) -> None:
+        made[kind] = netlink.add_link(names.device("try"), kind, peer=peer, alias=names.ALIAS)
+
+    def device() -> int:
+        if not made:
+            raise OSError(errno.ENODEV, "no device could be made to try it on")
+        return next(iter(made.values()))
+
+    def filtered() -> None:
+        options = clsbpf.returning(0) + clsbpf.redirect(device())
+        netlink.add_filter(device(), HOOK_EGRESS, names.PRIORITIES.start, "bpf", options)
+
+    return {
+        "veth": lambda: link("veth", names.device("peer")),
+        "ifb": lambda: link("ifb"),
+        "netem": lambda: netlink.add_qdisc(device(), "netem", _NOTHING, handle=_NETEM),
+        "prio": lambda: netlink.add_qdisc(device(), "prio", _BANDS, parent=_NETEM | 1),
+        "clsact": lambda: netlink.add_clsact(device()),
+        "filter": filtered,
+    }
+
+
+def _net_admin() -> None:
+    """Every request that changes something is refused before it is looked at (rtnetlink_rcv_msg)."""
+    with Netlink.open() as netlink:
+        try:
+            netlink.delete_link(_NO_DEVICE)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise
+
+
+def _net_raw() -> None:
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0).close()
+
+
+def _real_time() -> None:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _large_buffers() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
+
+
+_PRIVILEGES: dict[str, Callable[[], object]] = {
+    "NET_ADMIN": _net_admin,
+    "NET_RAW": _net_raw,
+    "SCHED_FIFO": _real_time,
+    "rcvbufforce": _large_buffers,
+}
+
+
+def _why(attempt: Callable[[], object]) -> str:
+    """Why the attempt failed, in the kernel's words; "" if it did not."""
+    try:
+        attempt()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
