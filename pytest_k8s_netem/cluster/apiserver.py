@@ -47,6 +47,10 @@ class ApiServerProvider(LocalProvider):
         finally:
             await self._plane.stop()
 
+    def lost(self) -> str:
+        """The node host, etcd or the API server has ended."""
+        return super().lost() or self._plane.lost()
+
     def check(self, manifest: Object) -> Object:
         """What the embedded cluster can honour, said so that the API server's defaults do not say otherwise."""
         return _completed(super().check(manifest))

@@ -84,23 +84,26 @@ class ControlPlane:
             await asyncio.to_thread(child.wait, _END_SECONDS)
         self._children.clear()
 
+    def lost(self) -> str:
+        """Which of them ended although nobody stopped it, with the end of its log; "" while both live."""
+        for name, child in self._children.items():
+            if (status := child.poll()) is not None:
+                return f"{name} ended with status {status}:\n{self._tail(name)}"
+        return ""
+
     async def _serving(self) -> None:
         """Until the namespace ``default`` is there, which comes after all that is needed to make objects."""
         try:
             async for attempt in attempts(START_SECONDS, ApiError, ProviderError, most=0.1):
                 with attempt:
-                    self._check_alive()
+                    if said := self.lost():
+                        raise _Ended(said)
                     await self.api.get(NAMESPACES, "default")
         except _Ended as error:
             raise ProviderError(str(error)) from None
         except (ApiError, ProviderError) as error:
             said = self._tail("kube-apiserver")
             raise ProviderError(f"kube-apiserver does not serve after {START_SECONDS:g} s: {error}\n{said}") from None
-
-    def _check_alive(self) -> None:
-        for name, child in self._children.items():
-            if (status := child.poll()) is not None:
-                raise _Ended(f"{name} ended with status {status}:\n{self._tail(name)}")
 
     def _tail(self, name: str) -> str:
         lines = (self.directory / f"{name}.log").read_text(errors="replace").splitlines()[-12:]

@@ -176,6 +176,7 @@ class LocalProvider:
         """End its relay."""
         if relay := self._relays.pop(address, None):
             await relay.kill()
+            await relay.wait()  # nothing listens any more when this returns
 
     async def socket(self, pod: Object, family: int, type_: int, protocol: int) -> socket.socket:
         """A socket that lives in the pod's namespace."""

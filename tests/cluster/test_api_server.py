@@ -18,7 +18,10 @@ from control_plane import Lab, control_plane
 from pytest_k8s_netem.api.connection import Connection
 from pytest_k8s_netem.api.kubernetes import KubernetesApi
 from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, TRAFFICPROFILES, Api, Kind
+from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.errors import ApiError, ProviderError
+from pytest_k8s_netem.local.collector import Collector
+from pytest_k8s_netem.local.namespaces import Namespaces
 
 pytestmark = pytest.mark.needs("apiserver")
 
@@ -92,6 +95,24 @@ def run(lab: Lab, namespace: str) -> Iterator[Any]:
     yield run
     for left in lab.call(lab.api.list(TRAFFICPROFILES)).items:
         lab.call(lab.api.delete(TRAFFICPROFILES, left["metadata"]["name"]))
+
+
+class TestCascades(suite.TestCascades):
+    """With what stands in for a controller manager."""
+
+    @pytest.fixture(autouse=True)
+    def janitors(self, lab: Lab) -> Iterator[None]:
+        api = KubernetesApi(lab.api.connection)
+
+        async def start() -> Runtime:
+            runtime = Runtime(api)
+            Collector(runtime), Namespaces(runtime)
+            await runtime.start()
+            return runtime
+
+        runtime = lab.call(start())
+        yield
+        lab.call(runtime.stop())
 
 
 def test_a_version_that_the_server_has_forgotten_is_expired(lab: Lab) -> None:

@@ -1,0 +1,287 @@
+"""What every provider must do, by the user's handles: a suite of classes that a test module runs over ``session``.
+
+A module imports the classes and the fixtures, and defines ``choices``: the :class:`Choices` of its provider.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pytest_k8s_netem.api.protocol import ENDPOINTSLICES, EVENTS, NODES, PODS, REPLICASETS, TRAFFICPROFILES
+from pytest_k8s_netem.cluster.cluster import Namespace
+from pytest_k8s_netem.cluster.session import Choices, Session, open_session
+from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
+from pytest_k8s_netem.run.retry import blocking_attempts
+
+IMAGE = "python:3.11-slim-bookworm"
+SERVE = (
+    "import http.server, os, sys\n"
+    "class Answer(http.server.BaseHTTPRequestHandler):\n"
+    "    def do_GET(self):\n"
+    "        self.send_response(200); self.end_headers()\n"
+    "        self.wfile.write(os.uname().nodename.encode())\n"
+    "http.server.ThreadingHTTPServer(('', 8080), Answer).serve_forever()\n"
+)
+TIMED = (
+    "import socket, sys, time\n"
+    "for _ in range(5):\n"
+    "    start = time.perf_counter()\n"
+    "    socket.create_connection((sys.argv[1], 8080), 10).close()\n"
+    "    print((time.perf_counter() - start) * 1e3)\n"
+)
+
+
+def container(*command: str, port: int = 0) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never", "command": list(command)}
+    if port:
+        made["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+    return made
+
+
+def pod(name: str, *command: str, port: int = 0) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"containers": [container(*(command or ("sleep", "infinity")), port=port)]},
+    }
+
+
+WEB = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web"},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [container("python3", "-c", SERVE, port=8080)]},
+        },
+    },
+}
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web"},
+    "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 8080, "targetPort": 8080}]},
+}
+
+
+@pytest.fixture(scope="module")
+def session(choices: Choices) -> Iterator[Session]:
+    opened = open_session(choices)
+    opened.cluster.load_image(IMAGE)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def namespace(session: Session) -> Iterator[Namespace]:
+    made = session.make_namespace("conformance")
+    yield made
+    session.cluster.delete_namespace(made.name)
+
+
+@pytest.fixture
+def shop(namespace: Namespace) -> Namespace:
+    namespace.apply([WEB, SERVICE, pod("client")])
+    namespace.wait_ready()
+    return namespace
+
+
+def listed(session: Session, kind: Any, namespace: str | None = None) -> list[Any]:
+    return list(session.portal.call(session.provider.api.list(kind, namespace)).items)
+
+
+class TestObjects:
+    def test_nodes_are_ready_and_pods_are_spread(self, session: Session, shop: Namespace) -> None:
+        nodes = listed(session, NODES)
+        assert all(
+            any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"]["conditions"]) for n in nodes
+        )
+        assert {pod.node for pod in shop.pods()} <= {node["metadata"]["name"] for node in nodes}
+        assert len({pod.ip for pod in shop.pods()}) == 3
+
+    def test_a_pod_says_what_became_of_it(self, session: Session, shop: Namespace) -> None:
+        pod = shop.pod("client")
+        (status,) = pod.object["status"]["containerStatuses"]
+        assert (pod.phase, pod.ready, status["ready"], status["restartCount"]) == ("Running", True, True, 0)
+        assert "running" in status["state"]
+
+    def test_a_service_has_slices_with_its_ready_pods(self, session: Session, shop: Namespace) -> None:
+        def addresses() -> set[str]:
+            slices = listed(session, ENDPOINTSLICES, shop.name)
+            return {
+                address
+                for piece in slices
+                for point in piece["endpoints"] or ()
+                if point["conditions"]["ready"]
+                for address in point["addresses"]
+            }
+
+        for attempt in blocking_attempts(20, AssertionError):
+            with attempt:
+                assert addresses() == {pod.ip for pod in shop.pods("app=web")}
+
+    def test_what_a_provider_cannot_do_is_refused_by_name(self, namespace: Namespace) -> None:
+        bad = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": []}}
+        with pytest.raises((ConfigError, ApiError), match=r"spec\.containers"):
+            namespace.apply(bad)
+
+    def test_applying_again_changes(self, session: Session, shop: Namespace) -> None:
+        shop.apply({**WEB, "spec": {**WEB["spec"], "replicas": 1}})
+        for attempt in blocking_attempts(30, AssertionError):
+            with attempt:
+                assert len(shop.pods("app=web")) == 1
+
+
+class TestDeployments:
+    def test_scale_and_replacement(self, shop: Namespace) -> None:
+        shop.scale("web", 3)
+        shop.wait_ready()
+        before = {pod.name for pod in shop.pods("app=web")}
+        assert len(before) == 3
+        shop.pod(min(before)).delete(grace=0)
+        for attempt in blocking_attempts(30, AssertionError):
+            with attempt:
+                assert len({pod.name for pod in shop.pods("app=web") if pod.ready} - before) == 1
+
+    def test_a_deleted_deployment_takes_its_pods_along(self, session: Session, namespace: Namespace) -> None:
+        applied = namespace.apply(WEB)
+        namespace.wait_ready()
+        applied.delete()
+        assert namespace.pods() == []
+        for attempt in blocking_attempts(20, AssertionError):
+            with attempt:
+                assert listed(session, REPLICASETS, namespace.name) == []
+
+    def test_a_new_template_is_rolled_out(self, shop: Namespace) -> None:
+        old = {pod.name for pod in shop.pods("app=web")}
+        template = WEB["spec"]["template"]  # type: ignore[index]
+        changed = {**template, "metadata": {"labels": {"app": "web", "release": "two"}}}
+        shop.apply({**WEB, "spec": {**WEB["spec"], "template": changed}})  # type: ignore[dict-item]
+        for attempt in blocking_attempts(60, AssertionError):
+            with attempt:
+                pods = shop.pods("app=web")
+                assert len(pods) == 2
+                assert all(pod.ready and pod.labels.get("release") == "two" for pod in pods)
+        assert not old & {pod.name for pod in pods}
+
+
+class TestWaysIn:
+    def test_exec(self, shop: Namespace) -> None:
+        assert shop.exec("client", ["cat"], stdin="hello").stdout == "hello"
+        assert shop.exec("client", ["sh", "-c", "echo $WHO >&2"], env={"WHO": "me"}).stderr == "me\n"
+        assert shop.exec("client", ["sh", "-c", "exit 3"], check=False).returncode == 3
+
+    def test_spawn_and_stop(self, shop: Namespace) -> None:
+        with shop.spawn("client", ["sh", "-c", "echo started; sleep 300"]) as process:
+            for attempt in blocking_attempts(20, AssertionError):
+                with attempt:
+                    assert process.logs.startswith("started")
+        assert process.stop().returncode != 0
+
+    def test_logs(self, namespace: Namespace) -> None:
+        namespace.apply(pod("talker", "sh", "-c", "echo to be read; exec sleep infinity"))
+        namespace.wait_ready()
+        for attempt in blocking_attempts(20, AssertionError):
+            with attempt:
+                assert namespace.logs("talker") == "to be read\n"
+
+    def test_forward(self, shop: Namespace) -> None:
+        with shop.forward("svc/web:8080") as url:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                assert answer.read().decode() in {pod.name for pod in shop.pods("app=web")}
+            address = url.removeprefix("http://").split(":")
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((address[0], int(address[1])), 5)
+
+    def test_a_service_is_a_name(self, shop: Namespace) -> None:
+        get = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+        names = {pod.name for pod in shop.pods("app=web")}
+        for host in ("web", f"web.{shop.name}.svc.cluster.local"):
+            for attempt in blocking_attempts(20, ClusterError):
+                with attempt:
+                    assert shop.exec("client", ["python3", "-c", get, f"http://{host}:8080/"]).stdout.strip() in names
+
+
+class TestNamespaces:
+    def test_two_are_apart_and_go_with_all_that_is_in_them(self, session: Session) -> None:
+        one, two = (session.make_namespace("conformance") for _ in range(2))
+        for each in (one, two):
+            each.apply(pod("same"))
+            each.wait_ready()
+        assert one.pod("same").ip != two.pod("same").ip
+        session.cluster.delete_namespace(one.name)
+        assert [pod.name for pod in two.pods()] == ["same"]
+        session.cluster.delete_namespace(two.name)
+        assert not [pod for pod in listed(session, PODS) if pod["metadata"]["namespace"] in (one.name, two.name)]
+        assert not [event for event in listed(session, EVENTS) if event["metadata"]["namespace"] == one.name]
+
+
+def profile(name: str, namespace: str, **impairment: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "k8s-netem.riasc.eu/v1",
+        "kind": "TrafficProfile",
+        "metadata": {"name": name},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "client"}},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "egress": [{"to": [{"podSelector": {"matchLabels": {"app": "web"}}}]}],
+            "impairment": impairment,
+        },
+    }
+
+
+class TestTrafficProfiles:
+    @staticmethod
+    def _verified(session: Session, name: str, generation: int) -> dict[str, Any]:
+        for attempt in blocking_attempts(30, AssertionError):
+            with attempt:
+                obj = session.portal.call(session.provider.api.get(TRAFFICPROFILES, name))
+                conditions = {each["type"]: each for each in (obj.get("status") or {}).get("conditions") or ()}
+                verified = conditions.get("Verified", {})
+                assert (verified.get("status"), verified.get("observedGeneration")) == ("True", generation), conditions
+        return obj["status"]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _median(shop: Namespace) -> float:
+        address = shop.pods("app=web")[0].ip
+        lines = shop.exec("client", ["python3", "-c", TIMED, address]).stdout.split()
+        return statistics.median(map(float, lines))
+
+    def test_an_object_is_a_delay_a_change_another_its_end_none(self, session: Session, shop: Namespace) -> None:
+        name = f"slow-{shop.name}"[:63]
+        assert self._median(shop) < 50
+        applied = shop.apply(profile(name, shop.name, delay="100ms"))
+        status = self._verified(session, name, 1)
+        assert status["pods"] == {"selected": 1, "expected": 1, "applied": 1, "verified": 1}
+        assert status["engine"] in ("kernel", "userspace")
+        assert status["impairment"].startswith("delay 100ms, egress of app=client")
+        assert 100 <= self._median(shop) < 200
+        shop.apply(profile(name, shop.name, delay="300ms"))
+        self._verified(session, name, 2)
+        assert 300 <= self._median(shop) < 400
+        applied.delete()
+        assert self._median(shop) < 50
+
+    def test_a_bad_one_is_told_with_its_path(self, session: Session, shop: Namespace) -> None:
+        name = f"bad-{shop.name}"[:63]
+        if session.provider.name != "local":  # an API server refuses it itself
+            with pytest.raises(ApiError, match=r"spec\.impairment\.delay"):
+                shop.apply(profile(name, shop.name, delay="100"))
+            return
+        applied = shop.apply(profile(name, shop.name, delay="100"))
+        for attempt in blocking_attempts(30, AssertionError):
+            with attempt:
+                obj = session.portal.call(session.provider.api.get(TRAFFICPROFILES, name))
+                accepted = next(c for c in obj["status"]["conditions"] if c["type"] == "Accepted")
+                assert (accepted["status"], "spec.impairment.delay" in accepted["message"]) == ("False", True)
+        applied.delete()
