@@ -1,0 +1,83 @@
+"""The lane on a real cluster: ``pytest --netem-provider kind tests/kind``; it is left out with another provider."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+IMAGE = "python:3.11-slim-bookworm"
+PROGRAMS = HERE.parents[1] / "examples" / "programs"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The plugin's options decide on what cluster these tests run, so they cannot choose one by themselves."""
+    if config.getoption("netem_provider") == "kind":
+        return
+    elsewhere = [item for item in items if item.path.is_relative_to(HERE)]
+    items[:] = [item for item in items if item not in elsewhere]
+    config.hook.pytest_deselected(items=elsewhere)
+
+
+def program(name: str, *arguments: str) -> list[str]:
+    return ["python3", "-c", (PROGRAMS / name).read_text(encoding="utf-8"), *arguments]
+
+
+def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
+    container: dict[str, Any] = {"name": "main", "image": IMAGE, "command": list(command)}
+    container["resources"] = {"requests": {"cpu": "100m"}}
+    metadata = {"name": name, "labels": {"app": name}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1, **spec},
+    }
+
+
+@pytest.fixture(scope="session", name="pod")
+def _pod() -> Callable[..., dict[str, Any]]:
+    return pod
+
+
+@pytest.fixture(scope="module")
+def pair(netem_cluster: Any) -> Iterator[Any]:
+    """A client and an echo server, on two nodes where there are two: the cluster."""
+    netem_cluster.load_image(IMAGE)
+    apart = {"labelSelector": {"matchLabels": {"app": "server"}}, "topologyKey": "kubernetes.io/hostname"}
+    wish = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]}
+    server = pod("server", *program("echo.py"))
+    server["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 7}, "periodSeconds": 1}
+    with netem_cluster.apply(server):
+        netem_cluster.wait_ready("app=server")
+        with netem_cluster.apply(pod("client", "sleep", "infinity", affinity={"podAntiAffinity": wish})):
+            netem_cluster.wait_ready()
+            yield netem_cluster
+
+
+@pytest.fixture
+def rtt(pair: Any) -> Callable[..., float]:
+    """A client's own echo round trip, median, in milliseconds."""
+
+    def measure(of: Any = None) -> float:
+        seen = (of or pair.pod("client")).exec(program("client.py", "rtt", pair.pod("server").ip, "10"))
+        return statistics.median(json.loads(seen.stdout)["rtts"]) * 1000
+
+    return measure
+
+
+@pytest.fixture
+def node(pair: Any) -> Callable[..., str]:
+    """Run a command on the control plane's node, past Kubernetes."""
+    name = f"{pair._provider.cluster.name}-control-plane"
+
+    def run(*argv: str, check: bool = True) -> str:
+        return subprocess.run(["docker", "exec", name, *argv], check=check, capture_output=True, text=True).stdout
+
+    return run

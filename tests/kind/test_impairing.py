@@ -1,0 +1,121 @@
+"""Impairments of real pods, measured by the pods themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_k8s_netem.errors import ClusterError
+
+VICTIM = """
+import os, signal
+
+def test_that_dies(netem):
+    with netem.impair(delay="60ms", pods="app=lone", namespaces={namespace!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+LEASE, MORE = 30, 5
+"""Seconds: after so long a run that was killed is healed, says the contract."""
+
+
+def agents(pod: Any) -> list[dict[str, Any]]:
+    return [c for c in pod.object["spec"].get("ephemeralContainers", ()) if c["name"].startswith("netem-agent")]
+
+
+@pytest.mark.netem(rtt="60ms", pods="app=client", to="app=server")
+def test_delay_is_measured_by_the_pods_clock(rtt: Callable[[], float]) -> None:
+    assert 60 <= rtt() < 90
+
+
+@pytest.mark.netem(delay="60ms", pods="app=server", from_="app=client")
+def test_delay_where_packets_arrive(rtt: Callable[[], float]) -> None:
+    assert 60 <= rtt() < 90
+
+
+def test_an_impairment_ends_with_its_block(rtt: Callable[[], float], netem: Any) -> None:
+    with netem.impair(delay="60ms", pods="app=client", to="app=server") as profile:
+        assert rtt() >= 60
+        profile.update(delay="30ms")
+        assert 30 <= rtt() < 60
+    assert rtt() < 30
+
+
+def test_a_pod_gets_one_agent_that_may_do_two_things(pair: Any, rtt: Callable[[], float], netem: Any) -> None:
+    for _ in range(2):
+        with netem.impair(delay="20ms", pods="app=client", to="app=server"):
+            assert rtt() >= 20
+    [agent] = agents(pair.pod("client"))
+    allowed = agent["securityContext"]
+    assert allowed["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}
+    assert allowed["readOnlyRootFilesystem"]
+    assert not allowed["privileged"]
+    assert not allowed["allowPrivilegeEscalation"]
+    assert not agent.get("volumeMounts"), "no service account's token"
+    assert not agent.get("ports")
+
+
+def test_a_pod_that_runs_as_nobody_is_impaired_too(netem_namespace: Any, netem: Any, pod: Any, pair: Any) -> None:
+    user = {"runAsUser": 65534, "runAsNonRoot": True}
+    netem_namespace.apply(pod("nobody", "sleep", "infinity", securityContext=user))
+    netem_namespace.wait_ready()
+    assert netem_namespace.exec("nobody", ["id", "-u"]).stdout == "65534\n"
+    with netem.impair(delay="40ms", pods="app=nobody", inert="ignore") as profile:
+        profile.assert_rtt(median=("40ms", "90ms"))
+
+
+@pytest.mark.netem(delay="60ms", pods="app=client", to="app=server")
+def test_a_lost_api_server_leaves_the_impairment_in_force(
+    rtt: Callable[[], float], node: Callable[..., str], netem_profile: Any
+) -> None:
+    """Killed with all its connections, it comes back within the lease; a gap would be an error at teardown."""
+    before = node("pgrep", "-x", "kube-apiserver").split()
+    assert rtt() >= 60
+    node("kill", "-9", *before)
+    assert not set(before) & set(node("pgrep", "-x", "kube-apiserver", check=False).split())
+    assert until_it_answers(rtt) >= 60
+    netem_profile.assert_rtt(median=("60ms", "110ms"))
+
+
+def until_it_answers(ask: Callable[[], float], seconds: float = 60) -> float:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except ClusterError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def test_a_killed_run_is_healed_by_its_lease(
+    pair: Any, pod: Any, rtt: Callable[..., float], netem_namespace: Any, tmp_path: Path
+) -> None:
+    netem_namespace.apply(pod("lone", "sleep", "infinity"))
+    netem_namespace.wait_ready()
+    lone = netem_namespace.pod("lone")
+    (tmp_path / "test_victim.py").write_text(VICTIM.format(namespace=netem_namespace.name))
+    options = ["--netem-provider=kind", f"--netem-cluster={pair._provider.cluster.name}", "-p", "no:cacheprovider"]
+    victim = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTEST_ADDOPTS": ""},
+    )
+    died = time.monotonic()
+    assert victim.returncode == -signal.SIGKILL, victim.stdout
+    assert rtt(lone) >= 60, "its lease has just begun"
+    while rtt(lone) >= 60:
+        assert time.monotonic() < died + LEASE + MORE
+        time.sleep(0.5)
+    [agent] = agents(lone)
+    state = lone.object["status"]["ephemeralContainerStatuses"][0]["state"]
+    assert "running" in state, f"{agent['name']} stays, idle"
