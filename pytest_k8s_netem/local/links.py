@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+_BRIDGE_MAC = "02:00:00:00:{:02x}:{:02x}"
+"""Locally administered (IEEE 802, bit 0x02 of the first byte); each bridge is a network of its own."""
 BRIDGE = "pods"
 _SCOPE_LINK = 253
 """RT_SCOPE_LINK, include/uapi/linux/rtnetlink.h: the destination is on the wire itself."""
@@ -73,7 +75,10 @@ class Fabric:
         netlink.link("set", index=1, state="up")
         for address in addresses:
             _add_address(netlink, 1, address, _full(address))
-        netlink.link("add", ifname=BRIDGE, kind="bridge", state="up", br_mcast_snooping=0)
+        # Without an address of its own a bridge has the lowest of its ports': it would change as pods come and go, and
+        # pods that know the old one would send into nowhere until they ask again.
+        own_mac = _BRIDGE_MAC.format(index >> 8, index & 0xFF)
+        netlink.link("add", ifname=BRIDGE, kind="bridge", address=own_mac, state="up", br_mcast_snooping=0)
         bridge = self._index(fd, BRIDGE)
         node = Node(index, fd, tuple(addresses), tuple(map(_network, gateways)), netlink, bridge)
         for gateway, cidr, own in zip(gateways, node.cidrs, addresses, strict=True):

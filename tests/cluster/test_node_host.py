@@ -285,3 +285,20 @@ def test_a_machine_that_refuses_is_told_the_ways_out(tmp_path: Path) -> None:
     )
     for words in ("sysctl -w user.max_user_namespaces=", "sudo -E", "--netem-guest", "unshare"):
         assert words in said.stdout, said
+
+
+def test_the_gateway_keeps_its_address_as_pods_come_and_go(tmp_path: Path) -> None:
+    """A bridge takes its ports' lowest address unless it has its own: 30 random ones lower it all but once in 31."""
+    with host_lab(tmp_path) as lab:
+        lab.call(lab.add("first", 0))
+        gateway = lab.nodes[0].gateways[0]
+
+        def hardware_address() -> bytes:
+            lab.run("first", "ip", "neigh", "flush", "all")
+            assert lab.run("first", "ping", "-c1", "-W5", gateway).returncode == 0
+            return lab.run("first", "ip", "neigh", "show", gateway).stdout.split(b"lladdr ")[1].split()[0]
+
+        before = hardware_address()
+        for number in range(30):
+            lab.call(lab.add(f"more-{number}", 0))
+        assert hardware_address() == before
