@@ -105,7 +105,12 @@ class SpecReader:
         if spec.order:
             obj["spec"].setdefault("order", list(spec.order))
         _check_face(spec)
-        parse(obj)
+        try:
+            parse(obj)
+        except ConfigError as error:
+            if "profile" not in spec.arguments or not error.problems:
+                raise
+            raise ConfigError(f"{_source(spec)} is not a valid TrafficProfile", error.problems) from None
         return obj
 
     def _from_arguments(self, spec: Spec) -> Object:
@@ -151,6 +156,11 @@ class SpecReader:
 
     def _seed(self, name: str) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{name}".encode()).digest()[:4], "big")
+
+
+def _source(spec: Spec) -> str:
+    source = spec.arguments["profile"]
+    return f"profile={source}" if isinstance(source, str | Path) else f"the object of {spec.name!r}"
 
 
 def refusal(spec: Spec, folders: Sequence[Path]) -> str:
