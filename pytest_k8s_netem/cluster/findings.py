@@ -52,7 +52,7 @@ def judge(record: Record, strictness: Strictness) -> list[Finding]:
     who = f"impairment {record.name!r}"
     found = lost(record.name, record.gaps)
     found += [Finding("error", "lost", f"{who} no longer held: {problem}") for problem in record.problems]
-    if not record.pods or record.blind:
+    if not record.pods or record.blind or record.gaps:  # what nobody could count was not nothing
         return found
     outcome = decide(record.effect)
     if outcome is Outcome.INERT and strictness.inert != "ignore":

@@ -90,6 +90,7 @@ class Fleet:
         target.session = session
         self._world.targets[key] = facts
         await self._resume(target)
+        target.owed = frozenset()
         return True
 
     def drop(self, key: str) -> None:
@@ -107,14 +108,16 @@ class Fleet:
             self._gaps.close(profile, key, time.time())
 
     def give_up(self, target: Target, cause: str) -> None:
-        """A target whose session is lost and does not come back: its agent has healed it."""
+        """A target whose session is lost and does not come back: its agent has healed it, unless it was killed."""
         if target.plan.empty:
             return
         since = target.lost_at or time.time()
         for profile in target.profiles:
             if profile in self._world.profiles:
                 self._gaps.open(profile, target.key, cause, since)
+        owed = target.profiles | target.owed
         target.released()
+        target.owed = owed
 
     @asynccontextmanager
     async def guest(self, pod: Object) -> AsyncIterator[AgentSession | Channel]:

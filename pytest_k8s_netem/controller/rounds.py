@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pytest_k8s_netem.resolve.resolve import Resolution, resolve
 from pytest_k8s_netem.resolve.select import profiles_by_pod
 from pytest_k8s_netem.resolve.world import World
 from pytest_k8s_netem.run import events
+from pytest_k8s_netem.run.retry import backoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.controller.fleet import Emit, Fleet
     from pytest_k8s_netem.controller.profiles import ProfileBook
     from pytest_k8s_netem.controller.world import WorldKeeper
+
+REPLACED_WITHIN = 2.0
+"""Seconds for an agent that was killed to be replaced by one that clears what it left; it takes 0.1."""
 
 
 class Rounds:
@@ -136,7 +141,7 @@ class Rounds:
     async def _push(self, pods: Iterable[str]) -> Failures | None:
         """Prepare all, commit together; None: a profile was refused and the round begins again."""
         wanted = [(target, self._wanted(target)) for pod in sorted(pods) if (target := self._fleet.targets.get(pod))]
-        heals = [target for target, plan in wanted if plan.empty and not target.plan.empty and _free(target)]
+        heals = [target for target, plan in wanted if plan.empty and _to_heal(target) and _free(target)]
         pushes = [(t, plan) for t, plan in wanted if not plan.empty and _differs(t, plan)]
         failures = await _each((target, target.prepare(plan)) for target, plan in pushes)
         if self._refusals.blame(failures, self.index):
@@ -194,8 +199,7 @@ class Rounds:
         try:
             await target.heal()
         except ChannelClosed:
-            await asyncio.sleep(0 if self._ttl is None else self._ttl + 5)  # the contract's bound on a lease's end
-            target.released()
+            await self._heal_anew(target)
         except ImpairmentError as error:
             target.trouble = str(error)
             self._emit(events.Trouble(target.key, target.trouble))
@@ -206,6 +210,22 @@ class Rounds:
         finally:
             target.healing = None
             self._healed()
+
+    async def _heal_anew(self, target: Target) -> None:
+        """After a lost session: a new agent clears the pod, or the old one is asked again, or its lease ends it."""
+        last = time.monotonic() + (REPLACED_WITHIN if self._ttl is None else self._ttl + 5)
+        for number in itertools.count(1):
+            try:
+                if (pod := self._keeper.pod(target.key)) is not None:
+                    await self._fleet.attach(target.key, pod)
+                    await target.heal()
+                break
+            except ImpairmentError as error:
+                if time.monotonic() > last:
+                    self._emit(events.Trouble(target.key, str(error)))
+                    break
+                await asyncio.sleep(backoff(number, 0.05))
+        target.released()
 
     def _wanted(self, target: Target) -> Plan:
         plan = self.resolutions[target.key].plan
@@ -264,6 +284,10 @@ def _differs(target: Target, plan: Plan) -> bool:
     if plan.empty or target.plan.empty:
         return plan.empty != target.plan.empty
     return digest(plan, target.name) != digest(target.plan, target.name)
+
+
+def _to_heal(target: Target) -> bool:
+    return not target.plan.empty or bool(target.owed)
 
 
 def _free(target: Target) -> bool:

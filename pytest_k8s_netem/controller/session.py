@@ -77,6 +77,9 @@ class AgentSession:
                 return await self.channel.request(op, **fields)
         except TimeoutError:
             raise ImpairmentError(f"the agent did not answer {op} within {within:g} s") from None
+        except ChannelClosed:
+            await self._lose()
+            raise
 
     async def tell_peers(self, sets: Mapping[str, PeerSet]) -> None:
         """Make sets known to the agent; those it knows already are not sent again."""
@@ -117,11 +120,15 @@ class AgentSession:
                 async with self._news:
                     self._news.notify_all()
             self._on_event(self, event)
+        await self._lose()
+
+    async def _lose(self) -> None:
+        """The stream has ended; told once, by whoever finds out first."""
         if not self.lost:
             self.lost = "its stream has ended"
+            self._on_lost(self)
             async with self._news:
                 self._news.notify_all()
-            self._on_lost(self)
 
     def _serve(self, name: str, interfaces: Any) -> None:
         if interfaces and self._capabilities is not None:

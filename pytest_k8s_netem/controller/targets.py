@@ -42,6 +42,7 @@ class Target:
     :ivar lost_at: when the session was lost (unix time), None while it is there.
     :ivar earlier: (unix time, plan, last counters) of plans that were replaced since the pod was last healed.
     :ivar last: counters of the plan in force, read when it was about to end; None = never.
+    :ivar owed: profiles of a plan whose agent is gone; a killed one leaves filters, until the next one clears the pod.
     :ivar trouble: why it does not hold what it should, "" = it does.
     """
 
@@ -57,6 +58,7 @@ class Target:
         self.lost_at: float | None = None
         self.earlier: list[tuple[float, Plan, Observed]] = []
         self.last: Observed | None = None
+        self.owed: frozenset[str] = frozenset()
         self.trouble = ""
         self.healing: asyncio.Task[None] | None = None
         self._changed = changed
@@ -114,6 +116,7 @@ class Target:
         self.plan = Plan(self.key)
         self.observed, self.last, self.verdicts, self.tried = None, None, {}, 0
         self.earlier.clear()
+        self.owed = frozenset()
 
     def prove(self) -> None:
         """Begin to probe what is in force, until it is verified or replaced."""

@@ -206,7 +206,7 @@ class TrafficController:
         for state in list(self._book.states.values()):
             if not (state.deleting or state.removed):
                 continue
-            if any(state.name in target.profiles for target in self._fleet.targets.values()):
+            if any(state.name in target.profiles | target.owed for target in self._fleet.targets.values()):
                 continue
             await self._book.let_go(state)
             self._status.forget(state.name)

@@ -119,3 +119,35 @@ def test_a_lost_cluster_is_told_to_every_test(who: str, tmp_path: Path, cleanup:
     assert "the embedded cluster has ended" in run.output
     assert "Traceback" not in run.output
     run.nothing_left()
+
+
+def test_a_killed_agent_blocks_no_later_test(tmp_path: Path, cleanup: ExitStack) -> None:
+    """It cannot heal, and the impairment ends before anybody could replace it: whoever comes next must clear."""
+    source = """
+    import os, signal
+
+    def test_killed(pods, send, netem, signs):
+        say, await_sign = signs
+        with netem.impair(delay="30ms", pods="app=web", to="app=db"):
+            send()
+            say("body")
+            os.kill(int(await_pid()), signal.SIGKILL)
+
+    def await_pid():
+        import pathlib, time
+        path = pathlib.Path(os.environ["HOME"], "agent")
+        while not (path.exists() and path.read_text()):
+            time.sleep(0.005)
+        return path.read_text()
+
+    def test_after(ping):
+        assert ping() < 30
+    """
+    run = begin(tmp_path, cleanup, source, "--netem-engine=userspace")
+    run.reached("body")
+    run.look()
+    (run.home / "agent").write_text(str(run.agent))
+    assert run.ended() == 1, run.output
+    assert run.outcomes == {"passed": 2, "error": 1}, run.output
+    assert LOST.search(run.output.replace("block", "netem")), run.output
+    run.nothing_left()
