@@ -1,4 +1,4 @@
-"""Figures of the user-space engine, against the bare path in the same run; as root: ``python tests/bench/sink.py``.
+"""What passes: the user-space engine, and traffic that no profile means, against the bare path in the same run.
 
 TCP and small packets between two namespaces joined by a veth; the pod's side is impaired.
 """
@@ -8,27 +8,25 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "dataplane")]
+import pytest
+from figures import median, say
+from namespaces import PEER, Two, received, two
 
-from namespaces import PEER, Two, received, two  # noqa: E402
+from pytest_k8s_netem.agent.dataplane import filters
+from pytest_k8s_netem.agent.dataplane.kernel import KernelEngine
+from pytest_k8s_netem.model.impairment import MILLISECOND, Bernoulli, Impairment
+from pytest_k8s_netem.model.match import Match
+from pytest_k8s_netem.model.peers import PeerSet
+from pytest_k8s_netem.model.plan import Class, Direction
 
-from pytest_k8s_netem.model.impairment import MILLISECOND, Bernoulli, Impairment  # noqa: E402
-from pytest_k8s_netem.model.plan import Direction  # noqa: E402
+pytestmark = pytest.mark.needs("root")
 
 SECONDS = 2.0
 CHUNK = bytes(1 << 18)
-
-
-def say(*words: object) -> None:
-    """Print a line."""
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
-    sys.stdout.flush()
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -131,7 +129,7 @@ def both(world: Two, stack: ExitStack, impairment: Impairment) -> None:
         stack.enter_context(world.impaired(impairment, direction=direction))
 
 
-def main() -> None:
+def test_userspace_engine() -> None:
     with two() as world:
         bare = {"1": tcp(world, 1), "4": tcp(world, 4), "pod": tcp(world, 1, True)}
         packets = small_packets(world)
@@ -151,16 +149,49 @@ def main() -> None:
                 packets = small_packets(world)
             ratios = f"{one / bare['1']:.2f} {four / bare['4']:.2f} {pod / bare['pod']:.2f}"
             say(f"{name:34}{one:9.2f}{four:10.2f}{pod:9.2f}  {ratios:24}{packets[0]:5.0f} ({packets[1]:.2%})")
-        say("bare path, ms late (p50, p99, max):", *(f"{ms:.3f}" for ms in delay_error(world, 0)))
-        with world.impaired(Impairment(delay=20 * MILLISECOND)) as sink:
-            say("20 ms, ms late (p50, p99, max):    ", *(f"{ms:.3f}" for ms in delay_error(world, 20 * MILLISECOND)))
-            say("worker's own p99, ms:              ", sink.read()["stage"].late_p99 / 1e6)
-            pid = world.engine.process.pid
-            status = Path(f"/proc/{pid}/smaps_rollup").read_text().split("\n")
-            say(
-                "worker's memory:                   ", *(line for line in status if line.startswith(("Rss", "Private")))
-            )
 
 
-if __name__ == "__main__":
-    main()
+def test_delay_error_of_the_userspace_engine() -> None:
+    with two() as world:
+        say("ms late (p50, p99, max), bare:        ", *(f"{ms:.3f}" for ms in delay_error(world, 0)))
+        for delay in (1, 20, 200):
+            with world.impaired(Impairment(delay=delay * MILLISECOND)) as sink:
+                late = delay_error(world, delay * MILLISECOND)
+                own = (sink.read()["stage"].late_p99 or 0) / 1e6
+                say(
+                    f"ms late, {delay:3} ms asked:                ",
+                    *(f"{ms:.3f}" for ms in late),
+                    f"(worker {own:.3f})",
+                )
+
+
+@pytest.mark.needs("netem")
+def test_delay_error_of_the_kernel_engine() -> None:
+    with two() as world:
+        world.engine = KernelEngine(world.netlink)
+        say("ms late (p50, p99, max), bare:        ", *(f"{ms:.3f}" for ms in delay_error(world, 0)))
+        for delay in (1, 5, 20, 50, 100, 200):
+            with world.impaired(Impairment(delay=delay * MILLISECOND)):
+                late = delay_error(world, delay * MILLISECOND)
+            say(f"ms late, {delay:3} ms asked:                ", *(f"{ms:.3f}" for ms in late))
+
+
+@pytest.mark.parametrize("peers", [1, 10_000])
+def test_traffic_that_no_profile_means(peers: int) -> None:
+    """A rule of so many peers, none of them the one that is spoken to; bare and filtered by turns."""
+    others = PeerSet.from_networks([(4, (10 << 24) + 2 * at, 32) for at in range(peers)])
+    with two() as world:
+        index = world.eth0().index
+        ratios: dict[str, list[float]] = {"tcp": [], "packets": []}
+        for _ in range(3):
+            bare = tcp(world, 4, True), small_packets(world)[0]
+            listed = [Class("c", "eth0", d, (Match(remote=others),), ("s",)) for d in Direction]
+            hooked = [filters.install(world.netlink, index, entry.direction, [entry], {"c": index}) for entry in listed]
+            ratios["tcp"].append(tcp(world, 4, True) / bare[0])
+            ratios["packets"].append(small_packets(world)[0] / bare[1])
+            for entry in hooked:
+                entry.remove()
+        say(
+            f"unmatched traffic, {peers:6} peers in a rule, ratio to bare (median of 3): "
+            f"TCP {median(ratios['tcp']):.2f}, small packets {median(ratios['packets']):.2f}"
+        )
