@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from plain_run import Run, begin
+from processes import living, still, until
 
 pytestmark = [pytest.mark.needs("linux", "netns", "ping"), pytest.mark.timeout(180)]
 
@@ -110,7 +111,9 @@ def test_a_lost_cluster_is_told_to_every_test(who: str, tmp_path: Path, cleanup:
     run = begin(tmp_path, cleanup, SUITE.format(body="pass"))
     run.reached("body")
     run.look()
+    agent = living([run.agent])
     os.kill(getattr(run, who), signal.SIGKILL)
+    until(lambda: not still(agent), lambda: "the agent outlives its cluster")
     run.allow("go")
     assert run.ended(30) == 1, run.output
     assert run.outcomes == {"passed": 1, "error": 2}, run.output
