@@ -34,7 +34,14 @@ def _usable(python: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "file", ["cluster/test_node_host.py", "cluster/test_kubelet.py", "faults/test_node_host_death.py"]
+    "file",
+    [
+        "cluster/test_node_host.py",
+        "cluster/test_kubelet.py",
+        "faults/test_node_host_death.py",
+        "faults/test_run_ends.py::test_a_killed_run_leaves_nothing",
+        "faults/test_lost.py::test_a_loss_is_an_error_of_that_test_alone",
+    ],
 )
 def test_as_an_ordinary_user(file: str) -> None:
     if not shutil.which("setpriv"):
