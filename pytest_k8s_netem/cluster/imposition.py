@@ -158,6 +158,10 @@ class Imposition:
         evidence = await self._evidence(settled=last)
         record = self.record
         record.pods |= set(evidence.pods)
+        record.spared |= dict.fromkeys(evidence.spared)
+        record.notes |= dict.fromkeys(
+            [*evidence.notes, *(f"pod/{pod}: {why}" for pod, why in evidence.excluded.items())]
+        )
         for pod, part in evidence.pods.items():
             record.engines.add(part.plan.engine)
             if probes:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Record:
     """What is known of an imposition when it has ended, or so far.
 
+    :ivar spared: what it leaves alone, each once. :ivar notes: what may surprise, pods that it cannot touch among it.
     :ivar blind: a pod ended before it could be read what it had met; there may have been more than :attr:`effect`.
     """
 
@@ -33,6 +34,8 @@ class Record:
     proof: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     blind: bool = False
+    spared: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def fact(self, findings: Iterable[str]) -> dict[str, Any]:
         """What a report needs, JSON-simple; times in ns."""
@@ -46,5 +49,7 @@ class Record:
             "rtt": [min(rtts), max(rtts)] if rtts else [],
             "packets": self.effect.packets,
             "dropped": self.effect.dropped,
+            "spared": list(self.spared),
+            "notes": list(self.notes),
             "findings": list(findings),
         }

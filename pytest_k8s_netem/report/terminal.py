@@ -23,6 +23,9 @@ def _measured(fact: Mapping[str, Any]) -> Iterator[str]:
     lost = f", {dropped} lost ({dropped / packets:.1%})" if packets and dropped else ""
     yield f"{_counted(packets, 'packet')} met{lost}"
     yield f"{_pods(fact['pods'])}, {fact['engine'] or 'no'} engine, proven by {fact['proof'] or 'nothing'}"
+    if fact["spared"]:
+        yield f"spared: {', '.join(fact['spared'])}"
+    yield from fact["notes"]
     yield from fact["findings"]
 
 

@@ -177,13 +177,15 @@ def test_health_checks_of_the_node_go_on_under_total_loss(netem, probed):
 def test_the_pods_own_node_is_spared_unless_it_is_named(impair, probed):
     gateway = probed.exec(["ip", "-4", "route", "show", "default"]).stdout.split()[2]
     ping = ["ping", "-c1", "-W2", gateway]
-    with impair(pods="app=probed"):
+    with impair(pods="app=probed") as block:
         assert _ping(probed, ping) < 200
+        assert any(gateway in text for text in block.record.spared), "and that is told"
     for to in (f"node/{probed.node}", gateway):
         with impair(pods="app=probed", to=to):
             assert _ping(probed, ping) >= 200
-    with impair(pods="app=probed", exempt=()):
+    with impair(pods="app=probed", exempt=()) as block:
         assert _ping(probed, ping) >= 200
+        assert not block.record.spared
 
 
 def _ping(pod: Any, argv: list[str]) -> float:
