@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pytest_k8s_netem.agent.loop import guarded
 from pytest_k8s_netem.agent.observing import raw_classes
 from pytest_k8s_netem.agent.probe.child import Prober
+from pytest_k8s_netem.agent.probe.legs import other_leg
 from pytest_k8s_netem.model.observed import CheckObserved
 from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.model.problem import Problem
@@ -103,11 +104,16 @@ class Probes:
             guarded(self._target.reseed)
             counters.restart(held)
             return
+        if held is None:
+            return
         for entry, result in zip(asked.checks, seen, strict=True):
-            if held is not None and entry.class_id in after:
-                grown = after[entry.class_id].packets - before[entry.class_id].packets
-                octets = after[entry.class_id].bytes - before[entry.class_id].bytes
-                counters.spare(entry.class_id, result.met, octets * result.met // grown if grown > 0 else 0)
+            other, direction = other_leg(held.plan, entry)
+            back = result.answered if direction is Direction.INGRESS else result.sent
+            for name, packets in ((entry.class_id, result.met), (other, back)):
+                if name in after and name in before:
+                    grown = after[name].packets - before[name].packets
+                    octets = after[name].bytes - before[name].bytes
+                    counters.spare(name, min(packets, grown), octets * min(packets, grown) // grown if grown > 0 else 0)
 
     def _read(self) -> dict[str, ClassObserved]:
         return raw_classes(self._target.held) if self._target.held else {}

@@ -76,6 +76,24 @@ def test_other_direction(pods):
     assert INERT in told[2]
 
 
+def test_probes_of_assertions_are_not_the_tests_traffic(tmp_path: Path, cleanup: ExitStack) -> None:
+    source = """
+BOTH = dict(rtt="20ms", pods="app=web", to="app=db")
+
+@pytest.mark.netem(**BOTH)
+def test_only_asserts(pods, netem_profile):
+    netem_profile.assert_rtt(median=("19ms", "200ms"))
+
+@pytest.mark.netem(**BOTH, ports="tcp/80")
+def test_only_asserts_tcp(pods, netem_profile):
+    netem_profile.assert_rtt(median=("19ms", "200ms"))
+"""
+    run = _run(tmp_path, cleanup, source)
+    assert _outcome(run, "test_only_asserts") == ["PASSED", "ERROR"]
+    assert _outcome(run, "test_only_asserts_tcp") == ["PASSED", "ERROR"]
+    assert run.output.count(INERT) >= 2
+
+
 def test_how_strict_is_an_option_too(tmp_path: Path, cleanup: ExitStack) -> None:
     source = """
 @pytest.mark.netem(**SLOW)
