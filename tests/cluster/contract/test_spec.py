@@ -122,13 +122,16 @@ def test_indirect_parameters(suite):
 def test_set_up_last_and_healed_first_unless_first_is_asked(suite):
     result = suite(
         """
+        from pytest_k8s_netem.errors import NotApplied
+
         PAIR = {"pods": "app=ann", "to": "app=bob"}
         SEEN = []
 
         @pytest.fixture
         def early(ann, bob, netem_profile):
-            with pytest.raises(Exception, match='when="first"') if not netem_profile.applied else open("/dev/null"):
-                netem_profile.observed()
+            if not netem_profile.applied:
+                with pytest.raises(NotApplied, match='when="first"'):
+                    netem_profile.observed()
             before = late(ann, bob)
             yield before
             SEEN.append((before, late(ann, bob)))
