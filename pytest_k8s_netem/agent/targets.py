@@ -86,12 +86,9 @@ class Target:
             raise ImpairmentError("", (Problem("digest", digest, f"prepared is {seen}", "prepare the plan first"),))
         self.prepared = None
         try:
-            retired = change.switch(self.ground, built, self.held, self._schedule.current)
-        except BaseException as error:
-            self._retire(change.discarded(built), 0)
-            if isinstance(error, OSError):
-                raise self._refused("commit", error) from error
-            raise
+            retired = self._switch(built)
+        except OSError as error:
+            raise self._refused("commit", error) from error
         self._in_force(built, retired)
 
     def abort(self) -> None:
@@ -188,7 +185,7 @@ class Target:
         try:
             self.abort()
             built = change.build(self.ground, rest, self.held, self._schedule.current)
-            retired = change.switch(self.ground, built, self.held, self._schedule.current)
+            retired = self._switch(built)
         except Exception:
             self._end("duration")  # better nothing than too much
             raise
@@ -206,6 +203,14 @@ class Target:
         self.heal(cause, lambda: None)
 
     # Bookkeeping
+
+    def _switch(self, built: change.Held) -> list[Sink]:
+        """Bring what was built into force; if the kernel refuses, nothing of it stays."""
+        try:
+            return change.switch(self.ground, built, self.held, self._schedule.current)
+        except BaseException:
+            change.discard(built)
+            raise
 
     def _in_force(self, built: change.Held, retired: list[Sink], timers: bool = True) -> None:
         self.changes += 1
