@@ -354,7 +354,7 @@ def test_a_refusal_half_way_changes_nothing(agent: Any, pod: Any, engine: str, s
     if step == "prepare":
         pod.sh("tc qdisc add dev odd0 ingress")
         before = pod.state()
-        assert "refused to prepare" in str(owner.prepare(bad))
+        assert "somebody's ingress qdisc" in str(owner.prepare(bad))
     else:
         assert "ok" in owner.prepare(bad)
         pod.sh("ip link del odd0")
