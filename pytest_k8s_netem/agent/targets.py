@@ -209,7 +209,7 @@ class Target:
         try:
             return change.switch(self.ground, built, self.held, self._schedule.current)
         except BaseException:
-            change.discard(built)
+            self._retire(change.discarded(built), 0)
             raise
 
     def _in_force(self, built: change.Held, retired: list[Sink], timers: bool = True) -> None:
