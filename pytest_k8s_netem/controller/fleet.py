@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_k8s_netem.controller.session import AgentSession
 from pytest_k8s_netem.controller.targets import Target
+from pytest_k8s_netem.controller.world import leaving
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.run import events
 
@@ -195,7 +196,7 @@ class Fleet:
         for profile in profiles:
             if profile in over:
                 self._ended(profile)
-            elif cause != "request" and profile in self._world.profiles:
+            elif cause != "request" and profile in self._world.profiles and not self._leaving(target.key):
                 self._gaps.open(profile, target.key, cause, time.time())
         target.released()
         self._dirty([target.key])
@@ -211,6 +212,10 @@ class Fleet:
     def _remember(self, target: Target, profiles: Iterable[str]) -> None:
         for profile in profiles:
             self.past.setdefault(profile, []).append(target.ended())
+
+    def _leaving(self, key: str) -> bool:
+        """Whether its pod is being deleted: an agent in it ends as the other containers do, and heals as it goes."""
+        return leaving(dict(self._world.pods.get(key) or {"metadata": {}}))
 
     def _served(self, session: AgentSession, target: Target) -> None:
         facts = session.facts.get(target.name)

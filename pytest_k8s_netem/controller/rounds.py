@@ -82,7 +82,7 @@ class Rounds:
             if pushed is None:
                 self.mark(pods)
                 continue
-            failures |= pushed
+            failures |= {pod: error for pod, error in pushed.items() if self.expected(pod)}
             self._settle(pods, failures)
             return not failures
 
