@@ -74,7 +74,10 @@ def measure(echo) -> Callable[..., dict]:
     """Run the client in its pod: ``measure("rtt", 50)``, ``measure("loss", 1000, to="other")``."""
 
     def run(what: str, count: int, to: str = "server", family: int = 4) -> dict:
-        address = next(ip for ip in echo.pod(to).ips if (":" in ip) == (family == 6))
+        addresses = [ip for ip in echo.pod(to).ips if (":" in ip) == (family == 6)]
+        if not addresses:
+            pytest.skip(f"the pods of this cluster have no IPv{family} addresses")
+        address = addresses[0]
         completed = echo.exec("client", program(PROGRAMS / "client.py", what, address, str(count)))
         return json.loads(completed.stdout)
 

@@ -25,6 +25,7 @@ from pytest_k8s_netem.kube.channels import ExecChannels
 from pytest_k8s_netem.kube.commands import RemoteCommand
 from pytest_k8s_netem.kube.ephemeral import EphemeralAgents
 from pytest_k8s_netem.kube.forward import Forward
+from pytest_k8s_netem.kube.gate import Gatekeeper
 from pytest_k8s_netem.kube.sockets import Sockets, pod_path
 
 TYPE_CHECKING = False
@@ -63,6 +64,7 @@ class RemoteProvider:
     """See :class:`pytest_k8s_netem.cluster.provider.Provider`; children say where the cluster comes from.
 
     :ivar kubeconfig: file that names it; the children see to it before :meth:`connect`.
+    :ivar agent_image: the agent's, as the nodes know it; "" before :meth:`connect`.
     """
 
     name = "kubeconfig"
@@ -71,6 +73,7 @@ class RemoteProvider:
     def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
         self.choices, self.directory = choices, directory
         self.kubeconfig = directory / "kubeconfig"
+        self.agent_image = ""
         self._cluster = KubernetesApi(lambda: Connection.from_kubeconfig(str(self.kubeconfig)))
         self._sockets = Sockets(self._cluster.connection)
         self.api = SplitApi(MemoryApi(), self._cluster, {TRAFFICPROFILES})
@@ -89,9 +92,11 @@ class RemoteProvider:
             await self.api.list(NAMESPACES)
         except ApiError as error:
             raise ProviderError(f"provider {self.name}: {error}") from None
+        self.agent_image = agent_image
         channels = ExecChannels(self._sockets, EphemeralAgents(self._runtime, agent_image))
         identity = f"run {self.directory.name}"
         self.controller = TrafficController(self._runtime, channels, identity=identity, ttl=LEASE, emit=self._events)
+        self._gates = Gatekeeper(self._runtime, self._sockets, self.controller.gate)
         self._running = True
         await self._runtime.start()
         await self.controller.start()
@@ -103,6 +108,7 @@ class RemoteProvider:
             await self.unforward(address)
         await self._runtime.stop()
         if self._running:
+            await self._gates.stop()
             await self.controller.stop()
         await self.api.close()
 

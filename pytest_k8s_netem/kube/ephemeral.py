@@ -77,8 +77,11 @@ class EphemeralAgents:
             if error.status == 404:
                 raise ImpairmentError(f"pod/{meta['name']} is gone") from None
             raise
-        if current["metadata"]["uid"] != meta["uid"] or _phase(current) != "Running":
-            raise ImpairmentError(f"pod/{meta['name']} does not run ({_phase(current)})")
+        leaving = "deletionTimestamp" in current["metadata"]
+        there = bool(_serving(current)) or (_phase(current) == "Running" and not leaving)
+        if current["metadata"]["uid"] != meta["uid"] or not there:
+            state = "it is being deleted" if leaving else _phase(current)
+            raise ImpairmentError(f"pod/{meta['name']} does not run: {state}")
         return current
 
     async def _added(self, pod: Object) -> str:
