@@ -89,7 +89,13 @@ OPTIONS = (
         "Scope of the fixture netem_namespace",
         ("function", "class", "module", "package", "session"),
     ),
-    Option("seed", "int", None, "Seed of everything random; default: drawn and shown in the header", metavar="N"),
+    Option(
+        "seed",
+        "int",
+        None,
+        "Seed of everything random; shown with the impairments of failed tests and under -v",
+        metavar="N",
+    ),
     Option(
         "inert",
         "choice",

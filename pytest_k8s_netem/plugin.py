@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PROPERTY = "netem"
 """Name of the JUnit property, one for each impairment."""
+SEED = "netem-seed"
+"""Name of the JUnit property that holds the run's seed, beside every impairment."""
 REFUSED = pytest.StashKey[str]()
 """On an item: what is wrong with its markers."""
 SHOWN = pytest.StashKey[list[str]]()
@@ -147,7 +149,9 @@ def pytest_runtest_makereport(
     if call.when == "teardown" and (session := item.config.stash.get(SESSION, None)) is not None:
         from pytest_k8s_netem.report import terminal
 
-        report.user_properties += [(PROPERTY, terminal.line(fact)) for fact in session.facts(item.nodeid)]
+        facts = session.facts(item.nodeid)
+        report.user_properties += [(PROPERTY, terminal.line(fact)) for fact in facts]
+        report.user_properties += [(SEED, str(session.seed))] if facts else []
     return report
 
 
@@ -160,4 +164,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     from pytest_k8s_netem.report import terminal
 
-    terminal.summary(terminalreporter, PROPERTY, verbose=config.get_verbosity() > 0)
+    terminal.summary(terminalreporter, PROPERTY, SEED, verbose=config.get_verbosity() > 0)

@@ -74,7 +74,7 @@ class Session:
         self.directory = RunDirectory(self.identity)
         self.portal = Portal()
         self.events = EventLog()
-        self.seed = secrets.randbits(32) if choices.seed is None else choices.seed
+        self.seed = self.identity.seed if choices.seed is None else choices.seed
         self.provider: Provider = _provider(choices.provider)(choices, self.directory.path, self.events)
         self.cluster = Cluster(self.provider, self.portal, choices.timeout)
         self.measuring = Measuring(self.provider)

@@ -40,8 +40,9 @@ def _pods(keys: Sequence[str]) -> str:
     return " and ".join(f"pod/{key.rpartition('/')[2]}" for key in keys)
 
 
-def summary(reporter: pytest.TerminalReporter, prop: str, *, verbose: bool) -> None:
-    """Write the section from the reports' properties of that name, if there is anything to say."""
+def summary(reporter: pytest.TerminalReporter, prop: str, seed: str, *, verbose: bool) -> None:
+    """Write the section from the reports' properties of these names, if there is anything to say."""
+    seeds: set[str] = set()
     bad = {report.nodeid for kind in ("failed", "error") for report in reporter.stats.get(kind, ())}
     told: dict[str, list[str]] = {}
     for reports in reporter.stats.values():
@@ -50,6 +51,7 @@ def summary(reporter: pytest.TerminalReporter, prop: str, *, verbose: bool) -> N
                 lines = [value for name, value in report.user_properties if name == prop]
                 if lines:
                     told[report.nodeid] = lines
+                    seeds |= {value for name, value in report.user_properties if name == seed}
     if not told:
         return
     reporter.section("network impairments", sep="-")
@@ -57,3 +59,4 @@ def summary(reporter: pytest.TerminalReporter, prop: str, *, verbose: bool) -> N
         reporter.write_line(nodeid)
         for text in lines:
             reporter.write_line(f"  {text}")
+    reporter.write_line(f"the same random choices again: {' '.join(f'--netem-seed={one}' for one in sorted(seeds))}")

@@ -45,6 +45,11 @@ class Identity:
         """Unique among all processes of all runs on this machine: run and worker."""
         return f"{self.run}-{self.worker}" if self.worker else self.run
 
+    @property
+    def seed(self) -> int:
+        """32 bits drawn for this run, the same for all its xdist workers."""
+        return int(self.run, 16)
+
     def labels(self, test: str = "", expires_in: float = EXPIRY_AFTER) -> dict[str, str]:
         """Labels for an object.
 

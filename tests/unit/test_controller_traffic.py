@@ -159,7 +159,7 @@ def test_what_cannot_be_meant_is_told_and_changes_nothing() -> None:
         with pytest.raises(ConfigError, match="delay"):
             await bed.apply(delay=5)
         await bed.api.create(TRAFFICPROFILES, profile("none", app="nobody"))
-        with pytest.raises(ConfigError, match="no pod to impair|selects no pod"):
+        with pytest.raises(ConfigError, match=r"no pod to impair|selects no pod"):
             await waiting.verified(bed.api, "none", 1, 10)
         assert bed.agent.ops == []
         await bed.heal("slow")
