@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
 
 REGISTRATION = (
     'netem(delay="100ms", jitter=, loss="1%", rtt=, rate="10mbit", duplicate=, corrupt=, reorder=, preset="lte", '
@@ -20,8 +18,7 @@ REGISTRATION = (
 UNNAMED = "netem"
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """One marker that holds for a test.
 
     :ivar name: as given by ``name=``, or ``netem``, ``netem-2`` ... :ivar arguments: the marker's keywords.

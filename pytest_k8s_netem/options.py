@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):  # every pytest run pays for this module: a dataclass takes ten times as long to make
     """One setting; its flag, ini key (``netem_missing``) and variable (``NETEM_MISSING``) follow from its name.
 
     :ivar kind: ``choice``, ``int``, ``flag``, ``text`` or ``seconds``.
@@ -115,8 +110,7 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """All options as resolved; :attr:`sources` says where each value came from."""
 
     provider: str
