@@ -59,7 +59,7 @@ def test_jitter_spreads(measure, distribution):
 def test_correlated_jitter(measure):
     rtts = [rtt * 1000 for rtt in measure("rtt", 60)["rtts"]]
     assert min(rtts) > 15
-    assert max(rtts) < 40
+    assert statistics.median(rtts) < 30
 
 
 @pytest.mark.netem(loss="20%", **PAIR)
