@@ -20,6 +20,10 @@ class ClassObserved:
     bytes: int = 0
 
 
+LATE_FEW, LATE_SHARE = 3, 0.01
+"""Packets, and share of the packets, that may leave a worker late before its impairment is no longer what was asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageObserved:
     """A stage as its engine holds it; counters since Verified, probes left out; None = the engine cannot tell.
@@ -41,8 +45,8 @@ class StageObserved:
 
     @property
     def overloaded(self) -> bool:
-        """The worker could not keep up, at least once since Verified."""
-        return self.lagged > 0
+        """The worker could not keep up since Verified; a packet in a hundred may be late on a machine that is busy."""
+        return self.lagged > max(LATE_FEW, self.passed * LATE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import pytest_k8s_netem
 
 pytestmark = [pytest.mark.needs("linux", "root"), pytest.mark.timeout(600)]
 
 UID = "1001"
 TESTS = Path(__file__).parents[1]
 # env, because setpriv itself still holds its capabilities when it executes: it would reach what the user cannot.
+LARGE = ("__pycache__", "kubernetes", "mypy*", "ruff*", "pip", "pydantic*")
+"""What a copy of the installed packages leaves out: no test here imports it."""
 AS_USER = ["setpriv", "--reuid", UID, "--regid", UID, "--clear-groups", "env"]
 
 
@@ -33,6 +38,22 @@ def _usable(python: str) -> bool:
     return subprocess.run([*AS_USER, python, "-c", same], capture_output=True, check=False).returncode == 0
 
 
+@pytest.fixture(scope="module")
+def everyone() -> Iterator[Path]:
+    """A folder of that user's with the tests and the installed packages: ours may be closed to others."""
+    own, leave_out = Path(pytest_k8s_netem.__file__).parent, shutil.ignore_patterns(*LARGE)
+    with tempfile.TemporaryDirectory(prefix="netem-user-", dir="/tmp") as scratch:
+        folder = Path(scratch)
+        for packages in (entry for entry in sys.path if entry.endswith("site-packages")):
+            shutil.copytree(packages, folder / "packages", ignore=leave_out, dirs_exist_ok=True)
+        shutil.copytree(own, folder / "packages" / own.name, ignore=leave_out, dirs_exist_ok=True)
+        shutil.copytree(TESTS, folder / "tests", ignore=leave_out)
+        shutil.copy(TESTS.parent / "pyproject.toml", folder)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, int(UID), int(UID), follow_symlinks=False)
+        yield folder
+
+
 @pytest.mark.parametrize(
     "file",
     [
@@ -43,16 +64,17 @@ def _usable(python: str) -> bool:
         "faults/test_lost.py::test_a_loss_is_an_error_of_that_test_alone",
     ],
 )
-def test_as_an_ordinary_user(file: str) -> None:
+def test_as_an_ordinary_user(everyone: Path, file: str) -> None:
     if not shutil.which("setpriv"):
         pytest.skip("no setpriv: apt install util-linux")
-    path = os.pathsep.join([str(TESTS.parent), *filter(None, sys.path)])
-    with tempfile.TemporaryDirectory(prefix="netem-user-", dir="/tmp") as scratch:
-        os.chown(scratch, int(UID), int(UID))
-        env = {"PATH": os.environ["PATH"], "HOME": scratch, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-        options = ["-q", "-p", "no:cacheprovider", "--basetemp", f"{scratch}/tests"]
-        argv = [*AS_USER, _python(), "-m", "pytest", *options, str(TESTS / file)]
-        ended = subprocess.run(argv, env=env, cwd=TESTS.parent, capture_output=True, text=True, check=False)
+    home = everyone / "home"
+    home.mkdir(exist_ok=True)
+    os.chown(home, int(UID), int(UID))
+    path = os.pathsep.join([str(everyone), str(everyone / "packages")])
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    options = ["-q", "-p", "no:cacheprovider", "--basetemp", str(home / "tests")]
+    argv = [*AS_USER, _python(), "-m", "pytest", *options, str(everyone / "tests" / file)]
+    ended = subprocess.run(argv, env=env, cwd=everyone, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
     assert " passed" in ended.stdout
     assert "skipped" not in ended.stdout, ended.stdout[-2000:]

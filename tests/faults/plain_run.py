@@ -171,9 +171,10 @@ def begin(folder: Path, cleanup: ExitStack, source: str, *options: str) -> Run:
 
 
 def links() -> set[str]:
-    """Devices of this network namespace."""
+    """Devices of this network namespace, but those that a Docker daemon makes and removes beside the test."""
     told = subprocess.run(["ip", "-j", "link"], capture_output=True, text=True, check=True)
-    return {entry["ifname"] for entry in json.loads(told.stdout)}
+    names = {entry["ifname"] for entry in json.loads(told.stdout)}
+    return {name for name in names if not re.fullmatch(r"veth[0-9a-f]{7}|br-[0-9a-f]{12}", name)}
 
 
 def mounts() -> set[str]:

@@ -122,7 +122,7 @@ class FakeSink:
         if self.hung:
             raise TimeoutError("hung")
         seen = {name: StageObserved(held, passed=self.packets) for name, held in self.holds.items()}
-        return {name: replace(stage, lagged=int(self.overloaded)) for name, stage in seen.items()}
+        return {name: replace(stage, lagged=99 * self.overloaded) for name, stage in seen.items()}
 
     def backlog(self) -> int:
         return self.queue

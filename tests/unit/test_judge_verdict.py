@@ -134,7 +134,7 @@ MUTATIONS = {
     **{f"class {n} not held": pairs("classes", n, held=False) for n in CLASSES},
     **{f"class {n} absent": without("classes", n) for n in CLASSES},
     **{f"stage {n} healthy": pairs("stages", n, held=NONE) for n in STAGES},
-    **{f"stage {n} lags": pairs("stages", n, lagged=1) for n in STAGES},
+    **{f"stage {n} lags": pairs("stages", n, lagged=99) for n in STAGES},
     **{f"stage {n} absent": without("stages", n) for n in STAGES},
     **{f"check {n} absent": without("checks", n) for n in CHECKS},
     **{f"check {n} not sent": checks(n, error="no route to host") for n in CHECKS},
