@@ -64,17 +64,13 @@ class ExecChannels:
             async for attempt in attempts(within, ApiError):
                 with attempt:
                     return await self._once(pod, where)
-        except ApiError as error:
-            raise ImpairmentError(f"the agent of {where} cannot be reached: {error}") from None
+        except ApiError as error:  # 403 too was tried again: an API server that has just started knows no rights yet
+            rights = "; it needs get of pods and create of pods/exec" if error.status == 403 else ""
+            raise ImpairmentError(f"the agent of {where} cannot be reached: {error}{rights}") from None
         raise AssertionError("the last attempt raises")
 
     async def _once(self, pod: Object, where: str) -> StreamChannel:
         container = await self._agents.container(pod)
         relay = [*image.PROGRAM, "relay", "--socket", image.SOCKET]
-        try:
-            running = await Exec.start(self._sockets, pod, relay, container=container, stdin=True)
-        except ApiError as error:
-            if error.status in (401, 403):
-                raise ImpairmentError(f"the agent of {where} cannot be reached: {error}; it needs pods/exec") from None
-            raise
+        running = await Exec.start(self._sockets, pod, relay, container=container, stdin=True)
         return StreamChannel(RelayStream(running), f"the agent of {where}")
