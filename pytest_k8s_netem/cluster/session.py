@@ -111,7 +111,7 @@ class Session:
 
     def note(self, nodeid: str, record: Record, found: Iterable[Finding]) -> None:
         """Keep what is known of an ended impairment, for the report."""
-        self._facts.setdefault(nodeid, []).append(record.fact(f"{finding.level}: {finding.text}" for finding in found))
+        self._facts.setdefault(nodeid, []).append(record.fact(f"{finding.level}: {finding.kind}" for finding in found))
 
     def facts(self, nodeid: str) -> list[dict[str, Any]]:
         """What became of a test's impairments, JSON-simple."""

@@ -24,7 +24,7 @@ def _measured(fact: Mapping[str, Any]) -> Iterator[str]:
     yield f"{_counted(packets, 'packet')} met{lost}"
     yield f"{_pods(fact['pods'])}, {fact['engine'] or 'no'} engine, proven by {fact['proof'] or 'nothing'}"
     if fact["spared"]:
-        yield f"spared: {', '.join(fact['spared'])}"
+        yield f"spared: {', '.join(what.partition(' (')[0] for what in fact['spared'])}"
     yield from fact["notes"]
     yield from fact["findings"]
 
