@@ -86,7 +86,8 @@ def test_duplicates_reach_the_server_twice(measure):
 
 @pytest.mark.netem(corrupt="100%", **PAIR)
 def test_corrupt_packets_are_dropped_by_their_checksum(lost_share):
-    assert lost_share(200) > 0.9
+    # netem flips any bit of the frame; in the sender's hardware address (6 of 46 bytes) nobody minds.
+    assert lost_share(200) > 0.7
 
 
 @pytest.mark.netem(delay="5ms", reorder="25%", gap=5, **PAIR)
