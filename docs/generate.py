@@ -257,10 +257,11 @@ def _first(docstring: str | None) -> str:
 
 def cli() -> str:
     """What ``netem --help`` says, and each command's help."""
+    from pytest_k8s_netem.cli import COMMANDS
     from pytest_k8s_netem.cli import main as netem
 
     told = []
-    for argv in (["--help"], ["doctor", "--help"], ["sweep", "--help"]):
+    for argv in (["--help"], *([command, "--help"] for command in COMMANDS)):
         written = io.StringIO()
         with _terminal(), contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):
             netem(argv)
