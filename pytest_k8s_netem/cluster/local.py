@@ -94,7 +94,6 @@ class LocalProvider:
         await self._embedded.start()
         await self._embedded.channels.start()
         await self._runtime.start()
-        await self.controller.start()
 
     async def stop(self) -> None:
         """All at once: the namespaces go with their host."""

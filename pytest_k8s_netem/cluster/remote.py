@@ -17,7 +17,6 @@ from pytest_k8s_netem.api.protocol import NAMESPACES, SERVICEACCOUNTS, TRAFFICPR
 from pytest_k8s_netem.api.split import SplitApi
 from pytest_k8s_netem.cluster.provider import Completed
 from pytest_k8s_netem.cluster.readiness import made
-from pytest_k8s_netem.controller.leases import LEASE
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.errors import ApiError, ClusterError, ProviderError
@@ -95,11 +94,10 @@ class RemoteProvider:
         self.agent_image = agent_image
         channels = ExecChannels(self._sockets, EphemeralAgents(self._runtime, agent_image))
         identity = f"run {self.directory.name}"
-        self.controller = TrafficController(self._runtime, channels, identity=identity, ttl=LEASE, emit=self._events)
+        self.controller = TrafficController(self._runtime, channels, identity=identity, emit=self._events)
         self._gates = Gatekeeper(self._runtime, self._sockets, self.controller.gate)
         self._running = True
         await self._runtime.start()
-        await self.controller.start()
         await self.namespace_ready("default")
 
     async def disconnect(self) -> None:

@@ -44,5 +44,8 @@ class Channels(Protocol):
     def target(self, pod: dict[str, Any]) -> str:
         """The pod's target name on its channel."""
 
+    def lease(self, pod: dict[str, Any]) -> float | None:
+        """Seconds that this pod's plans live without a renewal; None = as long as the session."""
+
     async def guest(self, pod: dict[str, Any]) -> Channel | None:
         """A new channel beside the controller's own, whose probes leave counters alone; None = there is none."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from pytest_k8s_netem.controller.leases import keep
 from pytest_k8s_netem.controller.session import AgentSession
 from pytest_k8s_netem.controller.targets import Target
 from pytest_k8s_netem.controller.world import leaving
@@ -78,16 +79,16 @@ class Fleet:
             target = None
         if target is not None and target.session is not None and not target.session.lost:
             return False
-        name = self._channels.target(pod)
+        name, lease = self._channels.target(pod), self._channels.lease(pod)
         try:
-            session = await self._session(await self._channels.open(pod))
+            session = await self._session(await self._channels.open(pod), lease)
             facts = await session.serves(name, SERVED_WITHIN)
         except ImpairmentError as error:
             self.troubles[key] = str(error)
             raise
         self.troubles.pop(key, None)
         if target is None:
-            target = self.targets[key] = Target(key, name, pod["metadata"]["uid"], self._changed)
+            target = self.targets[key] = Target(key, name, pod["metadata"]["uid"], self._changed, lease)
         target.session = session
         self._world.targets[key] = facts
         await self._resume(target)
@@ -125,7 +126,7 @@ class Fleet:
         """A session for probes that leave the test's counters alone; the owner's where there can be no other."""
         channel = await self._channels.guest(pod)
         if channel is None:
-            yield await self._session(await self._channels.open(pod))
+            yield await self._session(await self._channels.open(pod), self._channels.lease(pod))
             return
         try:
             await channel.request("hello", role="guest")
@@ -143,17 +144,19 @@ class Fleet:
             await session.close()
         self._sessions.clear()
 
-    async def _session(self, channel: Channel) -> AgentSession:
+    async def _session(self, channel: Channel, lease: float | None) -> AgentSession:
         """The session on this channel; whoever comes first says hello for all."""
         task = self._sessions.get(id(channel))
         if task is None or (task.done() and (task.cancelled() or task.exception() or task.result().lost)):
-            task = asyncio.get_running_loop().create_task(self._greet(channel), name="hello to an agent")
+            task = asyncio.get_running_loop().create_task(self._greet(channel, lease), name="hello to an agent")
             self._sessions[id(channel)] = task
         return await asyncio.shield(task)
 
-    async def _greet(self, channel: Channel) -> AgentSession:
+    async def _greet(self, channel: Channel, lease: float | None) -> AgentSession:
         session = AgentSession(channel, self._told, self._lost)
         await session.hello(self._identity, self._epoch)
+        if lease is not None:
+            self._spawn(keep(session, lease, self._emit))
         return session
 
     async def _resume(self, target: Target) -> None:

@@ -1,9 +1,8 @@
-"""Renews the lease of all plans, so that they end by themselves when nobody does any more."""
+"""Renews the lease of an agent's plans, so that they end by themselves when nobody does any more."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.run.events import Trouble
@@ -14,20 +13,17 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.controller.session import AgentSession
 
 LEASE = 30.0
-"""Seconds that a plan on a cluster lives without a renewal."""
-RENEW_EVERY = 10.0
-"""Seconds between renewals: two may be lost."""
+"""Seconds that a plan lives without a renewal where its agent outlives this process."""
+PORTIONS = 3
+"""Renewals within one lease: two may be lost."""
 
 
-async def renew(sessions: Callable[[], list[AgentSession]], ttl: float, emit: Emit, every: float = RENEW_EVERY) -> None:
-    """Renew for ever; one agent that does not answer does not keep the others from theirs."""
-    while True:
-        await asyncio.sleep(every)
-        await asyncio.gather(*(_renew(session, ttl, emit) for session in sessions()))
-
-
-async def _renew(session: AgentSession, ttl: float, emit: Emit) -> None:
-    try:
-        await session.request("renew", ttl=ttl)
-    except ImpairmentError as error:
-        emit(Trouble("lease", str(error)))
+async def keep(session: AgentSession, lease: float, emit: Emit) -> None:
+    """Renew the plans of a session until it ends; every agent has its own, so that none waits for another."""
+    while not session.lost:
+        await asyncio.sleep(lease / PORTIONS)
+        try:
+            await session.request("renew", ttl=lease)
+        except ImpairmentError as error:
+            if not session.lost:
+                emit(Trouble("lease", str(error)))

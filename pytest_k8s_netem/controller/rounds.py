@@ -50,14 +50,12 @@ class Rounds:
         *,
         gaps: GapBook,
         emit: Emit,
-        ttl: float | None,
         healed: Callable[[], None],
     ) -> None:
         self.index = Index(World())
         self.resolutions: dict[str, Resolution] = {}
         self.gated: set[str] = set()
         self._keeper, self._book, self._fleet, self._gaps, self._emit = keeper, book, fleet, gaps, emit
-        self._ttl = ttl
         self._healed = healed
         self._dirty: set[str] = set()
         self._refusals = Refusals(book)
@@ -213,7 +211,7 @@ class Rounds:
 
     async def _heal_anew(self, target: Target) -> None:
         """After a lost session: a new agent clears the pod, or the old one is asked again, or its lease ends it."""
-        last = time.monotonic() + (REPLACED_WITHIN if self._ttl is None else self._ttl + 5)
+        last = time.monotonic() + (REPLACED_WITHIN if target.lease is None else target.lease + 5)
         for number in itertools.count(1):
             try:
                 if (pod := self._keeper.pod(target.key)) is not None:
@@ -231,7 +229,7 @@ class Rounds:
         plan = self.resolutions[target.key].plan
         now = time.time()
         left = [(name, seconds - self._since(name, now)) for name, seconds in plan.durations]
-        return replace(plan, ttl=self._ttl, durations=tuple((name, max(seconds, 0.001)) for name, seconds in left))
+        return replace(plan, ttl=target.lease, durations=tuple((name, max(seconds, 0.001)) for name, seconds in left))
 
     def _since(self, name: str, now: float) -> float:
         state = self._book.states.get(name)

@@ -37,6 +37,7 @@ class Target:
     """A pod as its agent's target.
 
     :ivar key: ``namespace/name`` of the pod. :ivar name: what its agent calls it. :ivar uid: of the pod.
+    :ivar lease: seconds that its plans live without a renewal; None = as long as the session.
     :ivar plan: in force, as far as the controller knows. :ivar verdicts: by profile, of that plan.
     :ivar observed: last read back. :ivar tried: probes of this plan that did not verify it.
     :ivar lost_at: when the session was lost (unix time), None while it is there.
@@ -46,10 +47,13 @@ class Target:
     :ivar trouble: why it does not hold what it should, "" = it does.
     """
 
-    def __init__(self, key: str, name: str, uid: str, changed: Callable[[Target], None]) -> None:
+    def __init__(
+        self, key: str, name: str, uid: str, changed: Callable[[Target], None], lease: float | None = None
+    ) -> None:
         self.key = key
         self.name = name
         self.uid = uid
+        self.lease = lease
         self.session: AgentSession | None = None
         self.plan = Plan(key)
         self.observed: Observed | None = None

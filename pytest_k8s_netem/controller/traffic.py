@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from pytest_k8s_netem.controller.evidence import Evidence, GapBook, PodEvidence
 from pytest_k8s_netem.controller.fleet import Fleet
-from pytest_k8s_netem.controller.leases import renew
 from pytest_k8s_netem.controller.names import Names
 from pytest_k8s_netem.controller.profiles import ProfileBook
 from pytest_k8s_netem.controller.render import SETTLE, Renderer
@@ -52,7 +51,7 @@ class TrafficController:
     """One controller identity; all its methods belong to one event loop.
 
     :param channels: where agents are reached. :param identity: who it is, towards agents; ``epoch`` grows with each
-        takeover of the same identity. :param ttl: seconds that plans live without renewal; None = with the session.
+        takeover of the same identity.
     :param apiserver: addresses that are spared by ``exempt``. :param emit: takes the run's events.
     :param scripts: how profiles of type Script run, and where their documents are written; None = they are refused.
     """
@@ -64,13 +63,11 @@ class TrafficController:
         *,
         identity: str,
         epoch: int = 1,
-        ttl: float | None = None,
         apiserver: Sequence[str] = (),
         emit: Emit | None = None,
         scripts: tuple[Launch, Path] | None = None,
     ) -> None:
         self._emit: Emit = emit or _silent
-        self._ttl = ttl
         self._controller = runtime.controller("traffic", self._round)
         self._keeper = WorldKeeper(runtime, self.wake, apiserver)
         self._scripts = Scripts(runtime, self._keeper.world, *scripts) if scripts is not None else None
@@ -88,16 +85,13 @@ class TrafficController:
             dirty=self._mark,
             ended=self._ended,
         )
-        self._rounds = Rounds(
-            self._keeper, self._book, self._fleet, gaps=self._gaps, emit=self._emit, ttl=ttl, healed=self.wake
-        )
+        self._rounds = Rounds(self._keeper, self._book, self._fleet, gaps=self._gaps, emit=self._emit, healed=self.wake)
         self._renderer = Renderer(self._rounds, self._fleet)
         self._status = StatusWriter(runtime.api, self._render, self._emit)
         self._names = Names(self._keeper.world, self.wake)
         self._channels = channels
         self._tickets: list[asyncio.Future[None]] = []
         self._failures = 0
-        self._renewing: asyncio.Task[None] | None = None
 
     # What others ask of it
 
@@ -105,16 +99,8 @@ class TrafficController:
         """Have a round, soon."""
         self._controller.queue.add(ROUND)
 
-    async def start(self) -> None:
-        """Begin to renew leases; rounds begin with the runtime."""
-        if self._ttl is not None:
-            renewing = renew(lambda: self._fleet.sessions, self._ttl, self._emit, self._ttl / 3)
-            self._renewing = asyncio.get_running_loop().create_task(renewing, name="leases")
-
     async def stop(self) -> None:
         """Heal everything and end all sessions; to be called when the runtime has stopped."""
-        if self._renewing is not None:
-            self._renewing.cancel()
         self._names.stop()
         if self._scripts is not None:
             await self._scripts.stop()

@@ -58,6 +58,11 @@ class ExecChannels:
         """See :meth:`Channels.target`: ``namespace/name``, which its agent's container is told."""
         return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
+    def lease(self, pod: Object) -> float:
+        """See :meth:`Channels.lease`."""
+        del pod  # one for all
+        return LEASE
+
     async def _connected(self, pod: Object, within: float) -> StreamChannel:
         where = f"pod/{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         try:

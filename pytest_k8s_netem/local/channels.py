@@ -60,6 +60,9 @@ class LocalChannels:
         """See :meth:`Channels.target`: ``namespace/name``."""
         return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
+    def lease(self, pod: dict[str, Any]) -> None:
+        """See :meth:`Channels.lease`: the agent ends with this process, and all that it holds with it."""
+
     async def start(self) -> None:
         """Start the agent before it is needed."""
         async with self._lock:

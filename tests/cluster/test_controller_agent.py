@@ -40,7 +40,6 @@ class Lab:
         await self.cluster.start()
         await self.cluster.channels.start()
         await self.runtime.start()
-        await self.controller.start()
 
     async def stop(self) -> None:
         await self.runtime.stop()

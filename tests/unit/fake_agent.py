@@ -189,9 +189,10 @@ class FakeChannel:
 class FakeChannels:
     """Implements Channels: one agent for all pods."""
 
-    def __init__(self, agent: FakeAgent) -> None:
+    def __init__(self, agent: FakeAgent, lease: float | None = None) -> None:
         self.agent = agent
         self.refuse = ""
+        self._lease = lease
         self._channel: FakeChannel | None = None
 
     async def open(self, pod: dict[str, Any]) -> FakeChannel:
@@ -206,3 +207,6 @@ class FakeChannels:
 
     def target(self, pod: dict[str, Any]) -> str:
         return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+    def lease(self, pod: dict[str, Any]) -> float | None:
+        return self._lease

@@ -26,12 +26,10 @@ class Bed:
     def __init__(self, ttl: float | None = None) -> None:
         self.api = MemoryApi()
         self.agent = FakeAgent()
-        self.channels = FakeChannels(self.agent)
+        self.channels = FakeChannels(self.agent, ttl)
         self.runtime = Runtime(self.api)
         self.events: list[events.Event] = []
-        self.controller = TrafficController(
-            self.runtime, self.channels, identity="test", ttl=ttl, emit=self.events.append
-        )
+        self.controller = TrafficController(self.runtime, self.channels, identity="test", emit=self.events.append)
         self._addresses = iter(range(2, 250))
 
     async def pod(self, name: str, *, run: bool = True, **labels: str) -> dict[str, Any]:
@@ -80,7 +78,6 @@ def with_bed(scenario: Callable[[Bed], Awaitable[None]], ttl: float | None = Non
     async def main() -> None:
         bed = Bed(ttl)
         await bed.runtime.start()
-        await bed.controller.start()
         async with asyncio.timeout(30):
             await scenario(bed)
         await bed.runtime.stop()
