@@ -131,17 +131,17 @@ class Imposition:
     async def observed(self) -> dict[str, Observed]:
         """Each impaired pod, read back now."""
         self.demand()
-        evidence = await self._provider.controller.evidence(self.key)
+        evidence = await self._provider.witness.evidence(self.key)
         return {pod: part.observed for pod, part in evidence.pods.items()}
 
     async def gaps(self) -> tuple[Gap, ...]:
         """Where it was lost so far, read back now."""
-        return (await self._provider.controller.evidence(self.key)).gaps
+        return (await self._provider.witness.evidence(self.key)).gaps
 
     async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
         """Run probes in pods: per pod the checks' results, in order."""
         self.demand()
-        return await self._provider.controller.measure(checks)
+        return await self._provider.witness.measure(checks)
 
     def demand(self) -> None:
         """Refuse to go on while it is not in force.
@@ -175,6 +175,7 @@ class Imposition:
                 if last and not verdict.verified:
                     record.problems += [f"pod/{pod}: {problem}" for problem in verdict.problems]
         if not probes:
+            record.blind |= evidence.partial
             self._note_ended(evidence.ended)
         if last:
             record.gaps += evidence.gaps
@@ -188,14 +189,14 @@ class Imposition:
 
     async def _evidence(self, *, settled: bool) -> Evidence:
         """What the controller knows; ``settled``: when it has proven again what another profile disturbed."""
-        evidence = await self._provider.controller.evidence(self.key)
+        evidence = await self._provider.witness.evidence(self.key)
         if settled:
             with contextlib.suppress(NetemError, TimeoutError):  # what is still wrong then stands in the evidence
                 async with asyncio.timeout(SETTLE_WITHIN):
                     while not self._proven(evidence):
                         await waiting.verified(self._provider.api, self.key, self._generation, SETTLE_WITHIN)
                         await asyncio.sleep(LOOK_AGAIN)  # the status may not have heard yet
-                        evidence = await self._provider.controller.evidence(self.key)
+                        evidence = await self._provider.witness.evidence(self.key)
         return evidence
 
     def _proven(self, evidence: Evidence) -> bool:

@@ -89,6 +89,11 @@ class LocalProvider:
         )
         self._relays: dict[tuple[str, int], Process] = {}
 
+    @property
+    def witness(self) -> TrafficController:
+        """The controller of this process."""
+        return self.controller
+
     async def start(self) -> None:
         """Namespaces, agent, controllers."""
         await self._embedded.start()

@@ -78,13 +78,13 @@ class Measuring:
         self, imposition: Imposition, count: int, interval: int, size: int = 16, longer: int = 0
     ) -> list[Measured]:
         imposition.demand()
-        controller = self._provider.controller
-        pairs = controller.pairs(imposition.key)
+        witness = self._provider.witness
+        pairs = await witness.pairs(imposition.key)
         checks: dict[str, list[Pair]] = {}
         for pair in pairs:
             check = replace(pair.check, count=count, interval=interval, size=size, timeout=pair.check.timeout + longer)
             checks.setdefault(pair.pod, []).append(replace(pair, check=check))
-        results = await controller.measure({pod: [pair.check for pair in part] for pod, part in checks.items()})
+        results = await witness.measure({pod: [pair.check for pair in part] for pod, part in checks.items()})
         return [
             _measured(pair, seen) for pod, part in checks.items() for pair, seen in zip(part, results[pod], strict=True)
         ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_k8s_netem.api.protocol import Api, Object
-    from pytest_k8s_netem.controller.traffic import TrafficController
+    from pytest_k8s_netem.controller.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Provider(Protocol):
 
     name: str
     api: Api
-    controller: TrafficController
+    witness: Witness
 
     async def start(self) -> None:
         """Bring the cluster up.

@@ -81,6 +81,11 @@ class RemoteProvider:
         self._running = False
         self._forwards: dict[tuple[str, int], Forward] = {}
 
+    @property
+    def witness(self) -> TrafficController:
+        """The controller of this process."""
+        return self.controller
+
     async def connect(self, agent_image: str) -> None:
         """Start the controller here.
 

@@ -66,6 +66,7 @@ class Evidence:
     :ivar pods: those that hold it now. :ivar ended: those that did, since its own last change.
     :ivar gaps: since it was applied first. :ivar spared: what it leaves alone.
     :ivar excluded: by pod, why the profile cannot touch it. :ivar notes: what may surprise.
+    :ivar partial: a controller that took over has not seen all of it: what was counted by plans of before is not here.
     """
 
     pods: dict[str, PodEvidence] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class Evidence:
     spared: tuple[str, ...] = ()
     excluded: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    partial: bool = False
 
 
 class GapBook:
@@ -86,6 +88,10 @@ class GapBook:
     def of(self, profile: str) -> tuple[Gap, ...]:
         """A profile's gaps, in order of their beginning."""
         return tuple(sorted(self._gaps.get(profile, ()), key=lambda gap: gap.start))
+
+    def remember(self, profile: str, gaps: tuple[Gap, ...]) -> None:
+        """Gaps that an earlier controller saw; they are told already."""
+        self._gaps.setdefault(profile, []).extend(gaps)
 
     def open(self, profile: str, pod: str, cause: str, since: float) -> None:
         """The pod is not impaired since then; one gap a pod and profile is open at a time."""

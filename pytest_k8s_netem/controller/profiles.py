@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
-from pytest_k8s_netem.controller import nothing
+from pytest_k8s_netem.controller import inheritance, nothing
 from pytest_k8s_netem.errors import ApiError, ConfigError
 from pytest_k8s_netem.profile.parse import parse
 from pytest_k8s_netem.resolve.index import Index
@@ -17,6 +17,8 @@ from pytest_k8s_netem.run.identity import PREFIX
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.controller.evidence import Gap
+    from pytest_k8s_netem.controller.inheritance import Inheritance
     from pytest_k8s_netem.controller.runtime import Runtime
     from pytest_k8s_netem.profile.trafficprofile import TrafficProfile
     from pytest_k8s_netem.resolve.world import World
@@ -35,6 +37,8 @@ class ProfileState:
     :ivar published: generation and profile that the last round works with. :ivar handled: generation that one has ended
         for; a status speaks of no other. :ivar counted_from: unix time of that.
     :ivar started: unix time at which it was first in force; None = not yet. :ivar skew: s between pods, last change.
+    :ivar inherited: it was in force before this controller led.
+    :ivar orphan: it was deleted while nobody led; its pods are not known to be healed yet.
     """
 
     name: str
@@ -51,6 +55,8 @@ class ProfileState:
     seen: float = field(default_factory=time.time)
     started: float | None = None
     skew: float = 0.0
+    inherited: bool = False
+    orphan: bool = False
     published: tuple[int, TrafficProfile | None] = (0, None)
     handled: int = 0
     counted_from: float = 0.0
@@ -66,6 +72,13 @@ class ProfileState:
     def fresh(self) -> bool:
         """Whether what is declared is to be applied and has not been yet: all of its pods together, or none."""
         return self.effective is not None and self.effective is not self.good
+
+    def inherit(self, past: Inheritance) -> None:
+        """Go on where an earlier controller ended; to be called after :meth:`read`."""
+        self.started, self.inherited = past.started, past.started is not None
+        if self.generation == past.generation:
+            self.good = self.declared
+        self.ended = self.generation == past.ended
 
     def read(self, obj: Object) -> None:
         """Take a generation in."""
@@ -93,6 +106,7 @@ def _nobodys(_: Object) -> bool:
 class ProfileBook:
     """All profiles, kept by an informer; what changes nothing but status or finalizers wakes nobody.
 
+    :param remember: takes the gaps that an earlier controller saw of a profile.
     :param others: tells profiles that somebody else cares for.
     """
 
@@ -101,6 +115,7 @@ class ProfileBook:
         runtime: Runtime,
         world: World,
         wake: Callable[[str], None],
+        remember: Callable[[str, tuple[Gap, ...]], None],
         others: Callable[[Object], bool] | None = None,
     ) -> None:
         self.states: dict[str, ProfileState] = {}
@@ -108,6 +123,7 @@ class ProfileBook:
         self._world = world
         self._wake = wake
         self._others = others or _nobodys
+        self._remember = remember
         runtime.informer(TRAFFICPROFILES).subscribe(self._changed)
 
     def publish(self) -> None:
@@ -136,6 +152,10 @@ class ProfileBook:
             finalizers = state.obj["metadata"].get("finalizers") or []
             if state.effective is not None and FINALIZER not in finalizers:
                 await self._write_finalizers(state, [*finalizers, FINALIZER])
+
+    def orphans(self) -> list[ProfileState]:
+        """Profiles that were deleted while nobody led, and whose pods may still hold them."""
+        return [state for state in self.states.values() if state.orphan]
 
     async def let_go(self, state: ProfileState) -> None:
         """The profile is healed everywhere: its object may go."""
@@ -187,6 +207,20 @@ class ProfileBook:
         }
         return True
 
+    def _met(self, name: str, obj: Object) -> ProfileState:
+        """A profile that this controller sees for the first time."""
+        state = ProfileState(name, str(obj["metadata"].get("uid", "")), obj)
+        past = inheritance.read(obj)
+        if past is not inheritance.NOTHING:
+            state.read(obj)
+            state.inherit(past)
+            state.orphan = "deletionTimestamp" in obj["metadata"]
+            state.generation = 0  # it has not been looked at
+            self._remember(name, past.gaps)
+            if past.chosen is not None and state.good is not None:
+                self._world.chosen[state.uid] = past.chosen
+        return state
+
     def _changed(self, name: str, _old: Object | None, new: Object | None) -> None:
         if name not in self.states and (new is None or self._others(new)):
             return
@@ -200,7 +234,7 @@ class ProfileBook:
         if state is None or state.uid != meta.get("uid"):
             if "deletionTimestamp" in meta and FINALIZER not in (meta.get("finalizers") or ()):
                 return  # let go already, or never ours
-            state = self.states[name] = ProfileState(name, str(meta.get("uid", "")), new)
+            state = self.states[name] = self._met(name, new)
         before = (state.generation, state.deleting)
         if "deletionTimestamp" in meta:
             state.deleting, state.obj = True, new

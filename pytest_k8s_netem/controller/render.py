@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pytest_k8s_netem.controller import nothing
+from pytest_k8s_netem.controller import inheritance, nothing
 from pytest_k8s_netem.controller.status import MOST_PODS, condition
 from pytest_k8s_netem.controller.targets import TRIES
 from pytest_k8s_netem.judge.verdict import READ_BACK
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.controller.evidence import GapBook
     from pytest_k8s_netem.controller.fleet import Fleet
     from pytest_k8s_netem.controller.profiles import ProfileState
     from pytest_k8s_netem.controller.rounds import Rounds
@@ -31,9 +32,10 @@ Words = tuple[bool | None, str, str]
 class Renderer:
     """Renders statuses of profiles."""
 
-    def __init__(self, rounds: Rounds, fleet: Fleet) -> None:
+    def __init__(self, rounds: Rounds, fleet: Fleet, gaps: GapBook) -> None:
         self._rounds = rounds
         self._fleet = fleet
+        self._gaps = gaps
 
     def status(self, state: ProfileState) -> Object:
         """The whole status."""
@@ -60,6 +62,9 @@ class Renderer:
             "targets": [_listed(pod, unverified) for pod in listed],
             "spared": self.spared(state.name),
             "skewMicroseconds": round(state.skew * 1e6),
+            **inheritance.written(
+                state.started, self._rounds.index.world.chosen.get(state.uid), self._gaps.of(state.name)
+            ),
         }
 
     def spared(self, name: str) -> list[str]:
@@ -84,7 +89,7 @@ class Renderer:
         if state.refusal is not None:
             return (False, *state.refusal[1:])
         if state.ended:
-            return (False, "Ended", "its duration is over")
+            return (False, inheritance.ENDED, "its duration is over")
         if state.vain or not pods:
             return self._touches_nothing(state, len(pods))
         if not expected:

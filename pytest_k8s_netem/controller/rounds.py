@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.refusals import Failures, Refusals
+from pytest_k8s_netem.controller.takeover import Takeover
 from pytest_k8s_netem.controller.targets import Target, digest, profiles_of
 from pytest_k8s_netem.controller.world import address, leaving, running
 from pytest_k8s_netem.errors import ImpairmentError
@@ -59,6 +60,7 @@ class Rounds:
         self._healed = healed
         self._dirty: set[str] = set()
         self._refusals = Refusals(book)
+        self._takeover = Takeover(keeper, book, fleet, gaps, self._attach_one)
 
     def mark(self, pods: Iterable[str]) -> None:
         """These pods are to be looked at in the next round, whatever the world says."""
@@ -71,6 +73,7 @@ class Rounds:
             await self._book.hold()
             self._book.publish()
             failures = await self._attach()
+            self.mark(await self._takeover.orphans())
             pods = self._take_dirty() | self._change()
             self.resolutions.update({pod: resolve(pod, self.index) for pod in sorted(pods)})
             if self._refusals.unplannable(self.resolutions, pods) or self._refusals.blame(failures, self.index):
@@ -82,7 +85,7 @@ class Rounds:
                 continue
             failures |= {pod: error for pod, error in pushed.items() if self.expected(pod)}
             self._settle(pods, failures)
-            return not failures
+            return not failures and not self._book.orphans()
 
     # The world
 
@@ -139,6 +142,7 @@ class Rounds:
     async def _push(self, pods: Iterable[str]) -> Failures | None:
         """Prepare all, commit together; None: a profile was refused and the round begins again."""
         wanted = [(target, self._wanted(target)) for pod in sorted(pods) if (target := self._fleet.targets.get(pod))]
+        await self._takeover.adopt(wanted)
         heals = [target for target, plan in wanted if plan.empty and _to_heal(target) and _free(target)]
         pushes = [(t, plan) for t, plan in wanted if not plan.empty and _differs(t, plan)]
         failures = await _each((target, target.prepare(plan)) for target, plan in pushes)
@@ -156,7 +160,7 @@ class Rounds:
         return failures | failed
 
     async def _commit(self, ready: list[tuple[Target, Plan]]) -> Failures:
-        before = {target.key: target.profiles for target, _ in ready}
+        before = {target.key: _held(target, plan) for target, plan in ready}
         times: list[float] = []
 
         async def commit(target: Target, plan: Plan) -> None:
@@ -282,6 +286,11 @@ def _differs(target: Target, plan: Plan) -> bool:
     if plan.empty or target.plan.empty:
         return plan.empty != target.plan.empty
     return digest(plan, target.name) != digest(target.plan, target.name)
+
+
+def _held(target: Target, plan: Plan) -> frozenset[str]:
+    """Profiles that a target held before it is to hold this plan, as an earlier controller told it or this one."""
+    return target.profiles | {stage.profile for stage in plan.stages if stage.id in target.found}
 
 
 def _to_heal(target: Target) -> bool:

@@ -45,6 +45,8 @@ class Target:
     :ivar last: counters of the plan in force, read when it was about to end; None = never.
     :ivar owed: profiles of a plan whose agent is gone; a killed one leaves filters, until the next one clears the pod.
     :ivar trouble: why it does not hold what it should, "" = it does.
+    :ivar known: whether its agent was told something, or asked what it holds, since there is this target.
+    :ivar found: stages that it held when it was asked first, of a plan that is no longer wanted.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class Target:
         self.last: Observed | None = None
         self.owed: frozenset[str] = frozenset()
         self.trouble = ""
+        self.known = False
+        self.found: frozenset[str] = frozenset()
         self.healing: asyncio.Task[None] | None = None
         self._changed = changed
         self._proving: asyncio.Task[None] | None = None
@@ -97,6 +101,22 @@ class Target:
         done = time.monotonic()
         self._holds(plan, self._read(answer))
         return done
+
+    async def look(self) -> Observed:
+        """What the agent holds, whoever told it.
+
+        :raises ImpairmentError: if it cannot be asked.
+        """
+        observed = self._read(await self._session.request("observe", target=self.name))
+        self.known = True
+        return observed
+
+    def adopt(self, plan: Plan, observed: Observed) -> None:
+        """Take a plan over that is in force already; its proof, if it was proven, goes on."""
+        self._holds(plan, observed)
+        self._judged(observed)
+        if not all(one.verified for one in self.verdicts.values()):
+            self.prove()
 
     async def abort(self) -> None:
         """Take back what was prepared; never fails, since the end of the session does the same."""
@@ -208,6 +228,7 @@ class Target:
 
     def _holds(self, plan: Plan, observed: Observed) -> None:
         self.plan, self.observed = plan, observed
+        self.known, self.found, self.owed = True, frozenset(), frozenset()
         self.verdicts, self.tried, self.trouble, self.lost_at = {}, 0, "", None
 
     def _judged(self, observed: Observed) -> None:

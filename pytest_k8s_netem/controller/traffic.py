@@ -72,8 +72,10 @@ class TrafficController:
         self._keeper = WorldKeeper(runtime, self.wake, apiserver)
         self._scripts = Scripts(runtime, self._keeper.world, *scripts) if scripts is not None else None
         theirs = is_script if self._scripts is not None else None
-        self._book = ProfileBook(runtime, self._keeper.world, self._profile_changed, theirs)
         self._gaps = GapBook(self._emit)
+        self._book = ProfileBook(
+            runtime, self._keeper.world, self._profile_changed, remember=self._gaps.remember, others=theirs
+        )
         self._fleet = Fleet(
             channels,
             self._keeper.world,
@@ -86,7 +88,7 @@ class TrafficController:
             ended=self._ended,
         )
         self._rounds = Rounds(self._keeper, self._book, self._fleet, gaps=self._gaps, emit=self._emit, healed=self.wake)
-        self._renderer = Renderer(self._rounds, self._fleet)
+        self._renderer = Renderer(self._rounds, self._fleet, self._gaps)
         self._status = StatusWriter(runtime.api, self._render, self._emit)
         self._names = Names(self._keeper.world, self.wake)
         self._channels = channels
@@ -99,13 +101,16 @@ class TrafficController:
         """Have a round, soon."""
         self._controller.queue.add(ROUND)
 
-    async def stop(self) -> None:
-        """Heal everything and end all sessions; to be called when the runtime has stopped."""
+    async def stop(self, *, heal: bool = True) -> None:
+        """Heal everything and end all sessions; to be called when the runtime has stopped.
+
+        :param heal: else agents keep what is in force for the controller that comes next, until their leases end.
+        """
         self._names.stop()
         if self._scripts is not None:
             await self._scripts.stop()
         await self._status.stop()
-        targets = [target for target in self._fleet.targets.values() if not target.plan.empty]
+        targets = [target for target in self._fleet.targets.values() if heal and not target.plan.empty]
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN):
                 await asyncio.gather(*(target.heal() for target in targets), return_exceptions=True)
@@ -156,6 +161,7 @@ class TrafficController:
             tuple(self._renderer.spared(profile)),
             self._excluded(profile),
             tuple(self._renderer.notes(profile)),
+            partial=self._book.states[profile].inherited,
         )
 
     async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
@@ -166,7 +172,7 @@ class TrafficController:
         results = await asyncio.gather(*(self._measure(pod, several) for pod, several in checks.items()))
         return dict(zip(checks, results, strict=True))
 
-    def pairs(self, profile: str) -> tuple[Pair, ...]:
+    async def pairs(self, profile: str) -> tuple[Pair, ...]:
         """Every pair of pods that a profile comes between, with the packet to measure it by."""
         return pairs(self._rounds.index, profile)
 
@@ -190,7 +196,7 @@ class TrafficController:
     async def _let_go(self) -> None:
         """Profiles that are to go, and are in force nowhere, go."""
         for state in list(self._book.states.values()):
-            if not (state.deleting or state.removed):
+            if not (state.deleting or state.removed) or state.orphan:
                 continue
             if any(state.name in target.profiles | target.owed for target in self._fleet.targets.values()):
                 continue

@@ -16,6 +16,7 @@ from pytest_k8s_netem.api.protocol import (
     SERVICES,
     Object,
 )
+from pytest_k8s_netem.controller import moments
 from pytest_k8s_netem.resolve.world import World
 
 TYPE_CHECKING = False
@@ -38,7 +39,7 @@ TABLES = {
 class WorldKeeper:
     """The world, and who waits for a pod to be seen in it.
 
-    :ivar running_since: by pod, unix time at which it was first seen to run.
+    :ivar running_since: by pod, unix time at which it was first seen to run, or that it says itself if it ran before.
     """
 
     def __init__(self, runtime: Runtime, wake: Callable[[], None], apiserver: Sequence[str] = ()) -> None:
@@ -66,11 +67,11 @@ class WorldKeeper:
     def _changed(self, _key: str, _old: Object | None, _new: Object | None) -> None:
         self._wake()
 
-    def _pod_changed(self, key: str, _old: Object | None, new: Object | None) -> None:
+    def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         if new is None:
             self.running_since.pop(key, None)
         elif running(new):
-            self.running_since.setdefault(key, time.time())
+            self.running_since.setdefault(key, (_started(new) if old is None else None) or time.time())
         if (event := self._awaited.pop(key, None)) is not None:
             event.set()
         self._wake()
@@ -89,6 +90,13 @@ def leaving(pod: Object) -> bool:
 def address(pod: Object) -> str:
     """Its address; "" = it has no network yet."""
     return str((pod.get("status") or {}).get("podIP") or "")
+
+
+def _started(pod: Object) -> float | None:
+    """Unix time in whole seconds at which the first of its running containers was started; None = it does not say."""
+    states = (entry.get("state") or {} for entry in (pod.get("status") or {}).get("containerStatuses") or ())
+    times = [moments.unix((state.get("running") or {}).get("startedAt")) for state in states]
+    return min((one for one in times if one is not None), default=None)
 
 
 def _is(seen: object, pod: Object) -> bool:

@@ -135,6 +135,7 @@ def plan_codec(known: dict[str, peers.PeerSet]) -> Codec:
     )
 
 
+CHECK_OBSERVED = record(observed.CheckObserved, id=TEXT, sent=INT, answered=INT, rtts=many(INT), met=INT, error=TEXT)
 OBSERVED = record(
     observed.Observed,
     target=TEXT,
@@ -161,7 +162,7 @@ OBSERVED = record(
             ),
         )
     ),
-    checks=many(record(observed.CheckObserved, id=TEXT, sent=INT, answered=INT, rtts=many(INT), met=INT, error=TEXT)),
+    checks=many(CHECK_OBSERVED),
     foreign=many(TEXT),
     healed_by=TEXT,
     residue=many(TEXT),

@@ -1,0 +1,126 @@
+"""Answers a witness's questions on a unix socket: what an in-cluster controller knows, for those who may exec into it.
+
+Frames as :mod:`pytest_k8s_netem.model.frames` has them; ops ``evidence`` and ``pairs`` (profile), ``measure`` (checks).
+An answer is JSON text in portions, since a frame is short: ``{"question": id, "text": ..., "left": n}``; op ``more``
+(of: that id) gives the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pytest_k8s_netem.controller import testimony
+from pytest_k8s_netem.errors import NetemError
+from pytest_k8s_netem.model.codec import WireError
+from pytest_k8s_netem.model.frames import Decoder, FrameError, encode
+from pytest_k8s_netem.model.problem import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.controller.witness import Witness
+
+PORTION = 400_000
+"""Characters of an answer's text a frame; JSON escapes make them more, at most twice as many here."""
+CHUNK = 1 << 16
+
+
+class EvidenceServer:
+    """Serves one witness; whoever may connect to the socket may ask."""
+
+    def __init__(self, witness: Witness, path: Path) -> None:
+        self._witness, self._path = witness, path
+        self._server: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen, in place of whoever did before."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        self._path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Listen no more, and end all talks."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        for task in self._talks:
+            task.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._talks.add(task)
+            task.add_done_callback(self._talks.discard)
+        try:
+            await _Talk(self._witness, writer).follow(reader)
+        finally:
+            writer.close()
+
+
+class _Talk:
+    """One connection; its questions are answered beside each other."""
+
+    def __init__(self, witness: Witness, writer: asyncio.StreamWriter) -> None:
+        self._witness, self._writer = witness, writer
+        self._left: dict[int, str] = {}
+        self._asked: set[asyncio.Task[None]] = set()
+
+    async def follow(self, reader: asyncio.StreamReader) -> None:
+        """Until the other end closes it."""
+        decoder = Decoder()
+        try:
+            while data := await reader.read(CHUNK):
+                for frame in decoder.feed(data):
+                    task = asyncio.get_running_loop().create_task(self._answer(frame))
+                    self._asked.add(task)
+                    task.add_done_callback(self._asked.discard)
+        except ConnectionError:
+            return
+        finally:
+            for task in self._asked:
+                task.cancel()
+
+    async def _answer(self, frame: dict[str, Any] | FrameError) -> None:
+        number = None if isinstance(frame, FrameError) else frame.get("id")
+        try:
+            answer = {"id": number, "ok": await self._ok(frame)}
+        except NetemError as error:
+            problems = error.problems or (Problem("", "", str(error)),)
+            answer = {"id": number, "problems": [problem.to_wire() for problem in problems]}
+        except (FrameError, WireError, KeyError, TypeError) as error:
+            why = f"not a question: {type(error).__name__} {error}"
+            answer = {"id": number, "problems": [Problem("", "", why).to_wire()]}
+        with suppress(ConnectionError):
+            self._writer.write(encode(answer))
+            await self._writer.drain()
+
+    async def _ok(self, frame: dict[str, Any] | FrameError) -> dict[str, Any]:
+        if isinstance(frame, FrameError):
+            raise frame
+        number = int(frame["id"])
+        if frame["op"] == "more":
+            return self._portion(int(frame["of"]))
+        self._left[number] = json.dumps(await self._said(frame), separators=(",", ":"))
+        return self._portion(number)
+
+    def _portion(self, number: int) -> dict[str, Any]:
+        text = self._left.pop(number)
+        if len(text) > PORTION:
+            self._left[number] = text[PORTION:]
+        return {"question": number, "text": text[:PORTION], "left": max(0, len(text) - PORTION)}
+
+    async def _said(self, frame: dict[str, Any]) -> Any:
+        match frame["op"]:
+            case "evidence":
+                return testimony.encode(await self._witness.evidence(str(frame["profile"])))
+            case "pairs":
+                return testimony.PAIRS.encode(await self._witness.pairs(str(frame["profile"])))
+            case "measure":
+                checks = testimony.CHECKS.decode(frame["checks"], "checks")
+                return testimony.MEASURED.encode(await self._witness.measure(checks))
+        raise KeyError(frame["op"])

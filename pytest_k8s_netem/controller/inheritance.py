@@ -1,0 +1,89 @@
+"""What a controller finds of the one before it: the part of a profile's status that only its writer reads again.
+
+Agents keep their plans while controllers change; this keeps what the controller alone knew: since when, which pods were
+chosen, which gaps there were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_k8s_netem.controller.evidence import Gap
+from pytest_k8s_netem.controller.moments import microtime, unix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from pytest_k8s_netem.api.protocol import Object
+
+ENDED = "Ended"
+"""Reason of Applied=False: the profile's duration is over."""
+MOST_GAPS = 20
+"""Gaps that a status lists: the latest."""
+MOST_CHOSEN = 5000
+"""Entries of pods chosen once that a status keeps; of more a later controller chooses anew, by the same seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What a profile's status says of its past.
+
+    :ivar generation: the one that was in force; 0 = none was. :ivar ended: the one whose duration is over; 0 = none.
+    :ivar started: unix time of its first time in force.
+    :ivar chosen: see World.chosen; None = it does not say. :ivar gaps: those that were seen.
+    """
+
+    generation: int = 0
+    ended: int = 0
+    started: float | None = None
+    chosen: frozenset[str] | None = None
+    gaps: tuple[Gap, ...] = ()
+
+
+NOTHING = Inheritance()
+
+
+def written(started: float | None, chosen: Collection[str] | None, gaps: Iterable[Gap]) -> Object:
+    """The fields of a status that :func:`read` reads."""
+    found: Object = {} if started is None else {"startedAt": microtime(started)}
+    if chosen is not None and len(chosen) <= MOST_CHOSEN:
+        found["chosen"] = sorted(chosen)
+    if listed := [_gap(gap) for gap in gaps][-MOST_GAPS:]:
+        found["gaps"] = listed
+    return found
+
+
+def read(obj: Object) -> Inheritance:
+    """What the object's status tells; nothing of it is believed that has not the form it is written in."""
+    status = obj.get("status")
+    if not isinstance(status, dict) or not isinstance(status.get("conditions"), list):
+        return NOTHING
+    applied = [one for one in status["conditions"] if isinstance(one, dict) and one.get("type") == "Applied"]
+    in_force = next((one for one in applied if one.get("status") == "True"), {})
+    over = next((one for one in applied if one.get("reason") == ENDED), {})
+    chosen = status.get("chosen")
+    gaps = status.get("gaps")
+    return Inheritance(
+        _number(in_force.get("observedGeneration")),
+        _number(over.get("observedGeneration")),
+        unix(status.get("startedAt")),
+        frozenset(map(str, chosen)) if isinstance(chosen, list) else None,
+        tuple(gap for part in gaps if (gap := _read_gap(part))) if isinstance(gaps, list) else (),
+    )
+
+
+def _gap(gap: Gap) -> Object:
+    ended = {"end": microtime(gap.end)} if gap.end is not None else {}
+    return {"pod": gap.pod, "start": microtime(gap.start), **ended, "cause": gap.cause[:256]}
+
+
+def _read_gap(said: Any) -> Gap | None:
+    if not isinstance(said, dict) or (start := unix(said.get("start"))) is None:
+        return None
+    return Gap(str(said.get("pod", "")), start, unix(said.get("end")), str(said.get("cause", "")))
+
+
+def _number(said: object) -> int:
+    return said if type(said) is int else 0
