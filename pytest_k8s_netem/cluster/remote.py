@@ -1,7 +1,4 @@
-"""A real cluster with the controller in this process: agents come into pods as ephemeral containers, by pods/exec.
-
-Nothing is installed: TrafficProfiles live in this process, all other objects in the cluster.
-"""
+"""A real cluster and the ways into its pods, by its API server."""
 
 from __future__ import annotations
 
@@ -12,19 +9,13 @@ from typing import Any
 
 from pytest_k8s_netem.api.connection import Connection
 from pytest_k8s_netem.api.kubernetes import KubernetesApi
-from pytest_k8s_netem.api.memory import MemoryApi
-from pytest_k8s_netem.api.protocol import NAMESPACES, SERVICEACCOUNTS, TRAFFICPROFILES
-from pytest_k8s_netem.api.split import SplitApi
+from pytest_k8s_netem.api.protocol import NAMESPACES, SERVICEACCOUNTS
+from pytest_k8s_netem.cluster.control import InProcess
 from pytest_k8s_netem.cluster.provider import Completed
 from pytest_k8s_netem.cluster.readiness import made
-from pytest_k8s_netem.controller.runtime import Runtime
-from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.errors import ApiError, ClusterError, ProviderError
-from pytest_k8s_netem.kube.channels import ExecChannels
 from pytest_k8s_netem.kube.commands import RemoteCommand
-from pytest_k8s_netem.kube.ephemeral import EphemeralAgents
 from pytest_k8s_netem.kube.forward import Forward
-from pytest_k8s_netem.kube.gate import Gatekeeper
 from pytest_k8s_netem.kube.sockets import Sockets, pod_path
 
 TYPE_CHECKING = False
@@ -32,8 +23,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
 
-    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.api.protocol import Api, Object
+    from pytest_k8s_netem.cluster.control import Control
     from pytest_k8s_netem.cluster.session import Choices
+    from pytest_k8s_netem.controller.witness import Witness
     from pytest_k8s_netem.run.events import EventLog
 
 SERVICE_ACCOUNT_WITHIN = 30.0
@@ -63,11 +56,11 @@ class RemoteProvider:
     """See :class:`pytest_k8s_netem.cluster.provider.Provider`; children say where the cluster comes from.
 
     :ivar kubeconfig: file that names it; the children see to it before :meth:`connect`.
+    :ivar api: the cluster's own before :meth:`connect`, its control's after.
     :ivar agent_image: the agent's, as the nodes know it; "" before :meth:`connect`.
     """
 
     name = "kubeconfig"
-    controller: TrafficController
 
     def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
         self.choices, self.directory = choices, directory
@@ -75,44 +68,48 @@ class RemoteProvider:
         self.agent_image = ""
         self._cluster = KubernetesApi(lambda: Connection.from_kubeconfig(str(self.kubeconfig)))
         self._sockets = Sockets(self._cluster.connection)
-        self.api = SplitApi(MemoryApi(), self._cluster, {TRAFFICPROFILES})
+        self.api: Api = self._cluster
         self._events = events
-        self._runtime = Runtime(self.api)
-        self._running = False
+        self._control: Control | None = None
         self._forwards: dict[tuple[str, int], Forward] = {}
 
     @property
-    def witness(self) -> TrafficController:
-        """The controller of this process."""
-        return self.controller
+    def witness(self) -> Witness:
+        """The controller, wherever it runs.
+
+        :raises ClusterError: before :meth:`connect`.
+        """
+        if self._control is None:
+            raise ClusterError(f"provider {self.name} is not connected to its cluster")
+        return self._control.witness
 
     async def connect(self, agent_image: str) -> None:
-        """Start the controller here.
+        """Start the controller.
 
         :param agent_image: as the nodes know it.
         :raises ProviderError: if the API server does not answer.
         """
         try:
-            await self.api.list(NAMESPACES)
+            await self._cluster.list(NAMESPACES)
         except ApiError as error:
             raise ProviderError(f"provider {self.name}: {error}") from None
         self.agent_image = agent_image
-        channels = ExecChannels(self._sockets, EphemeralAgents(self._runtime, agent_image))
-        identity = f"run {self.directory.name}"
-        self.controller = TrafficController(self._runtime, channels, identity=identity, emit=self._events)
-        self._gates = Gatekeeper(self._runtime, self._sockets, self.controller.gate)
-        self._running = True
-        await self._runtime.start()
+        self._control = self.control()
+        self.api = self._control.api
+        await self._control.start()
         await self.namespace_ready("default")
+
+    def control(self) -> Control:
+        """Where the controller is to run: in this process."""
+        identity = f"run {self.directory.name}"
+        return InProcess(self._cluster, self._sockets, self.agent_image, identity=identity, emit=self._events)
 
     async def disconnect(self) -> None:
         """Heal everything and end what :meth:`connect` began; nothing happens if it did not."""
         for address in list(self._forwards):
             await self.unforward(address)
-        await self._runtime.stop()
-        if self._running:
-            await self._gates.stop()
-            await self.controller.stop()
+        if self._control is not None:
+            await self._control.stop()
         await self.api.close()
 
     def lost(self) -> str:
@@ -124,8 +121,10 @@ class RemoteProvider:
         return manifest
 
     async def namespace_ready(self, name: str) -> None:
-        """Wait for its default service account."""
-        await made(self.api, SERVICEACCOUNTS, "default", name, SERVICE_ACCOUNT_WITHIN)
+        """Wait for its default service account, and make it ready for its pods to be impaired."""
+        await made(self._cluster, SERVICEACCOUNTS, "default", name, SERVICE_ACCOUNT_WITHIN)
+        if self._control is not None:
+            await self._control.namespace_ready(name)
 
     async def spawn(
         self,

@@ -1,0 +1,77 @@
+"""Where the controller of a real cluster runs: in this process, or in the cluster."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.api.split import SplitApi
+from pytest_k8s_netem.controller.runtime import Runtime
+from pytest_k8s_netem.controller.traffic import TrafficController
+from pytest_k8s_netem.kube.channels import ExecChannels
+from pytest_k8s_netem.kube.ephemeral import EphemeralAgents
+from pytest_k8s_netem.kube.gate import Gatekeeper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.controller.fleet import Emit
+    from pytest_k8s_netem.controller.witness import Witness
+    from pytest_k8s_netem.kube.sockets import Sockets
+
+
+class Control(Protocol):
+    """What brings TrafficProfiles into force.
+
+    :ivar api: where TrafficProfiles go, and all else. :ivar lease: ``namespace/name`` that profiles name; "" = none.
+    """
+
+    api: Api
+    lease: str
+
+    @property
+    def witness(self) -> Witness:
+        """Who can say what became of a profile; after :meth:`start`."""
+
+    async def start(self) -> None:
+        """Bring it up.
+
+        :raises ProviderError: if that cannot be.
+        """
+
+    async def stop(self) -> None:
+        """Heal what this run impaired, and end what :meth:`start` began."""
+
+    async def namespace_ready(self, name: str) -> None:
+        """Make it ready for impairing pods."""
+
+
+class InProcess:
+    """The controller in this process: TrafficProfiles live here, all else in the cluster; nothing is installed.
+
+    :param cluster: the cluster's API. :param agent_image: as the nodes know it.
+    :param identity: who it is, towards agents.
+    """
+
+    lease = ""
+
+    def __init__(self, cluster: Api, sockets: Sockets, agent_image: str, *, identity: str, emit: Emit) -> None:
+        self.api: Api = SplitApi(MemoryApi(), cluster, {TRAFFICPROFILES})
+        self._runtime = Runtime(self.api)
+        channels = ExecChannels(sockets, EphemeralAgents(self._runtime, agent_image))
+        self.witness = TrafficController(self._runtime, channels, identity=identity, emit=emit)
+        self._gates = Gatekeeper(self._runtime, sockets, self.witness.gate)
+
+    async def start(self) -> None:
+        """See :meth:`Control.start`."""
+        await self._runtime.start()
+
+    async def stop(self) -> None:
+        """See :meth:`Control.stop`."""
+        await self._runtime.stop()
+        await self._gates.stop()
+        await self.witness.stop()
+
+    async def namespace_ready(self, name: str) -> None:
+        """Nothing is needed."""
