@@ -63,7 +63,7 @@ SHAPES = (
     ("Interfaces without an Ethernet header", "refused", YES),
     (
         f"Frames longer than {FRAME >> 10} KiB (BIG TCP)",
-        "dropped and counted as such; more than a few, and the impairment no longer counts as proven",
+        "lost and counted as such; the impairment then no longer counts as proven",
         YES,
     ),
     (

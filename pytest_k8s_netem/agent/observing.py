@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.agent.change import Held, Side
     from pytest_k8s_netem.agent.ground import Ground
 
-_COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered", "lagged")
+_COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered", "lagged", "lost")
 
 
 class Counters:

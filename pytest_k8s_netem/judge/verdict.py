@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from pytest_k8s_netem.judge.rounding import differences
-from pytest_k8s_netem.model.observed import ClassObserved, StageObserved
+from pytest_k8s_netem.model.observed import LATE, ClassObserved, StageObserved
 from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
@@ -104,9 +104,7 @@ def _stages(plan: Plan, observed: Observed, profile: str) -> Iterator[Problem]:
             yield Problem(stage.id, "", "is not in the kernel", REAPPLY)
             continue
         yield from _held(stage, found[stage.id])
-        if found[stage.id].overloaded:
-            why = "more packets than the user-space engine can carry: its worker lagged"
-            yield Problem(stage.id, "", why, "send less, or use the kernel engine")
+        yield from _overloaded(stage.id, found[stage.id])
 
 
 def _held(stage: Stage, found: StageObserved) -> Iterator[Problem]:
@@ -118,6 +116,17 @@ def _held(stage: Stage, found: StageObserved) -> Iterator[Problem]:
     nearest = min((differences(one, found.held) for one in timeline.impairments), key=len)
     for field, planned, held in nearest:
         yield Problem(f"{stage.id}.{field}", _brief(held), f"the plan asks for {_brief(planned)}", REAPPLY)
+
+
+def _overloaded(stage_id: str, found: StageObserved) -> Iterator[Problem]:
+    """Packets that met something else than was asked, because a worker could not keep up."""
+    fix = "send less, or use the kernel engine"
+    if found.lost:
+        why = "packets were lost that nobody asked to lose: the user-space engine had no room for them"
+        yield Problem(stage_id, str(found.lost), why, fix)
+    if found.late:
+        why = f"packets, of {found.passed}, left the user-space engine more than {_ms(LATE)} after they were due"
+        yield Problem(stage_id, str(found.lagged), why, fix)
 
 
 def _brief(value: object) -> str:

@@ -9,10 +9,10 @@ from pytest_k8s_netem.model.impairment import MILLISECOND, SECOND, Impairment
 
 FLOOR = 1000
 """Packets a queue holds at least where there is no rate; tc's own default."""
-PACKETS_PER_SECOND = 100_000
-"""Traffic that a queue without a rate is sized for: what the user-space engine carries, 1.2 Gbit/s of full frames."""
+PACKETS_PER_SECOND = 1_000_000
+"""Traffic that a queue without a rate is sized for: more than a core sends in bursts, so that a delay loses none."""
 HIGHEST = 1_000_000
-"""Most packets a queue is sized for; 10 s at :data:`PACKETS_PER_SECOND`."""
+"""Most packets a queue is sized for; 1 s at :data:`PACKETS_PER_SECOND`."""
 MARGIN = 1.5
 FRAME, MIDDLING = 1500, 500
 """Bytes of a full packet, and of a packet in a mix of data and acknowledgements."""
@@ -27,7 +27,7 @@ def sized(impairment: Impairment) -> Impairment:
 
     ``limit`` counts packets that are delayed *and* packets that wait for the link:
 
-    - without ``rate``: ceil(100,000/s x (delay + 4 jitter) x 1.5), at least 1000;
+    - without ``rate``: ceil(1,000,000/s x (delay + 4 jitter) x 1.5), at least 1000;
     - with ``rate``: packets of 500 bytes under way, likewise, and those of 1500 bytes that wait 250 ms (at least 32).
     """
     if impairment.limit:

@@ -159,6 +159,7 @@ OBSERVED = record(
                 backlog=INT,
                 late_p99=optional(INT),
                 lagged=INT,
+                lost=INT,
             ),
         )
     ),

@@ -26,6 +26,7 @@ from namespaces import FAMILY, PEER, POD, Two, close, received, two
 
 from pytest_k8s_netem.agent.dataplane import offloads
 from pytest_k8s_netem.agent.dataplane.names import COOKIE, is_ours
+from pytest_k8s_netem.agent.dataplane.sockets import RECEIVE_BUFFER
 from pytest_k8s_netem.agent.namespace import entered
 from pytest_k8s_netem.agent.probe.packets import echo
 from pytest_k8s_netem.errors import ImpairmentError
@@ -40,6 +41,7 @@ from pytest_k8s_netem.model.impairment import (
     Slot,
 )
 from pytest_k8s_netem.model.match import ICMP, UDP, Match
+from pytest_k8s_netem.model.observed import LATE
 from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.model.ranges import Ranges
 from pytest_k8s_netem.model.sizing import sized
@@ -350,6 +352,80 @@ class TestSuperpackets:
             assert sink.packets()["class-0"] - before >= (4 << 20) / 1448
             sink.hold("stage", sized(Impairment(delay=MILLISECOND)))
             assert offloads.read(world.netlink.sock, sink.pair.near).tso
+
+
+class TestOverload:
+    def stopped(self, world, flow, count, size=16, delay=MILLISECOND):
+        """What the worker says of packets that were sent while it could not run; (arrived, observed)."""
+        with world.impaired(Impairment(delay=delay), [(flow.match, ("stage",))]) as sink:
+            worker = world.engine.process.pid
+            os.kill(worker, signal.SIGSTOP)
+            try:
+                flow.send(count, size)
+                time.sleep((LATE + 2 * delay) / 1e9)  # not for something to happen: it is what "late" means
+            finally:
+                os.kill(worker, signal.SIGCONT)
+            return len(flow.numbers()), sink.read()["stage"]
+
+    def test_packets_that_leave_late_are_told_and_none_is_lost(self, world):
+        arrived, seen = self.stopped(world, Flow(world), 50)
+        assert (arrived, seen.passed, seen.lagged, seen.lost, seen.dropped) == (50, 50, 50, 0, 0)
+        assert seen.late
+
+    def test_packets_that_found_the_buffer_full_are_lost_not_dropped(self, world):
+        count = 2 * RECEIVE_BUFFER // 2000  # frames of 1,400 bytes weigh more than 2,000
+        arrived, seen = self.stopped(world, Flow(world), count, 1400)
+        assert seen.lost > 0
+        assert seen.passed + seen.lost == count
+        assert (seen.dropped, seen.overloaded) == (0, True)
+        assert arrived <= seen.passed  # the test's own buffer is smaller
+
+    def test_packets_that_never_reach_the_worker_are_lost(self, world):
+        flow = Flow(world)
+        with world.impaired(Impairment(delay=MILLISECOND), [(flow.match, ("stage",))]) as sink:
+            world.netlink.set_link(world.netlink.link(sink.pair.far).index, mtu=1000)
+            flow.send(5, 1400)
+            seen = sink.read()["stage"]
+            assert (seen.passed, seen.lost) == (0, 5)
+
+    @pytest.mark.parametrize("end", ["near", "far"])
+    def test_a_sink_that_somebody_set_down_cannot_be_read(self, world, end):
+        with world.impaired(Impairment(delay=MILLISECOND)) as sink:
+            world.netlink.set_link(world.netlink.link(getattr(sink.pair, end)).index, up=False)
+            with pytest.raises(OSError, match=sink.pair.near):
+                sink.read()
+
+    def test_a_device_that_takes_no_frame_loses_it(self, world):
+        flow = Flow(world)
+        with world.impaired(Impairment(delay=300 * MILLISECOND), [(flow.match, ("stage",))]) as sink:
+            flow.send(3, 1400)
+            world.netlink.set_link(world.eth0().index, mtu=1000)
+            assert flow.numbers(1.0) == []
+            assert sink.read()["stage"].lost == 3
+
+    def test_a_link_that_is_down_loses_packets_without_us(self, world):
+        flow = Flow(world)
+        with world.impaired(Impairment(delay=300 * MILLISECOND), [(flow.match, ("stage",))]) as sink:
+            flow.send(3)
+            world.netlink.set_link(world.eth0().index, up=False)
+            assert flow.numbers(1.0) == []
+            seen = sink.read()["stage"]
+            assert (seen.passed, seen.lost) == (3, 0)
+
+    def test_a_burst_finds_room_in_a_queue_that_nobody_sized(self, world):
+        """More at once than the engine can carry in the time of the delay, and than it could hold of old."""
+        flow = Flow(world)
+        with world.impaired(Impairment(delay=100 * MILLISECOND), [(flow.match, ("stage",))]) as sink:
+            flow.send(18_000)
+            wait_until(lambda: sink.read()["stage"].passed == 18_000)
+            assert sink.read()["stage"].dropped == 0
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class TestLife:

@@ -358,8 +358,8 @@ class TestSized:
 
     def test_without_a_rate(self):
         assert sized(NONE).limit == 1000
-        assert sized(Impairment(delay=100 * MILLISECOND)).limit == 15_000
-        assert sized(Impairment(delay=60 * MILLISECOND, jitter=10 * MILLISECOND)).limit == 15_000
+        assert sized(Impairment(delay=100 * MILLISECOND)).limit == 150_000
+        assert sized(Impairment(delay=60 * MILLISECOND, jitter=10 * MILLISECOND)).limit == 150_000
         assert sized(Impairment(delay=3600 * SECOND)).limit == 1_000_000
 
     def test_a_slow_link_has_no_seconds_of_queue(self):

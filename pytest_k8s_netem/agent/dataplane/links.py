@@ -13,7 +13,7 @@ from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL,
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_GETROUTE = 16, 17, 18, 19, 22, 26
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 13, 18, 20
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
-IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 26, 8
+IFLA_STATS64, IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 23, 26, 8
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_ADDRESS, IFA_LOCAL, RTA_OIF, RTA_PRIORITY, RTA_MULTIPATH = 1, 2, 4, 6, 9
 RT_TABLE_MAIN, RTN_UNICAST = 254, 1
@@ -21,6 +21,8 @@ RT_TABLE_MAIN, RTN_UNICAST = 254, 1
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
+_TX_DROPPED = slice(7 * 8, 8 * 8)
+"""Where struct rtnl_link_stats64 has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Link:
     :ivar kind: ``veth``, ``ifb``, ``bridge`` ...; "" of physical and loopback devices.
     :ivar mac: ``02:00:00:00:00:01``; "" if it has none. :ivar alias: free text, "" = none.
     :ivar carrier: whether the layer below is there. :ivar peer: index of a veth's other end; 0 = none.
+    :ivar unsent: packets that were to leave by it and were dropped.
     """
 
     index: int
@@ -41,6 +44,7 @@ class Link:
     carrier: bool = False
     alias: str = ""
     peer: int = 0
+    unsent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,7 @@ def _link(data: bytes) -> Link:
         carrier=bool(flags & IFF_LOWER_UP),
         alias=string(found.get(IFLA_IFALIAS, b"")),
         peer=number(found.get(IFLA_LINK, b"")),
+        unsent=number(found.get(IFLA_STATS64, b"")[_TX_DROPPED]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane import clsbpf, names, offloads
@@ -37,6 +38,16 @@ class Pair:
         :raises OSError: if the driver refuses.
         """
         offloads.write(netlink.sock, self.near, offloads.NONE if packets else WHOLE)
+
+    def unsent(self, netlink: Netlink) -> int:
+        """Packets that were redirected here and never reached the far end.
+
+        :raises OSError: ENETDOWN if an end was set down: then all are lost, and nobody counts them.
+        """
+        link = netlink.link(self.near_index)
+        if not (link.up and link.carrier):
+            raise OSError(errno.ENETDOWN, f"somebody has set {self.near} or {self.far} down")
+        return link.unsent
 
 
 def make(netlink: Netlink, interface: Interface, direction: Direction) -> Pair:

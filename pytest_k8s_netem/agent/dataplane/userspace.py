@@ -39,7 +39,7 @@ SLOW = 200_000_000
 """bit/s; below this a rate acts on single packets too: a superpacket of 64 KiB would hold such a link for 2.6 ms."""
 
 
-COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered", "lagged")
+COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered", "lagged", "lost")
 
 
 def cuts(impairment: Impairment) -> bool:
@@ -253,12 +253,14 @@ class UserspaceSink:
         )
 
     def read(self) -> dict[str, StageObserved]:
-        """Each stage as the worker's own objects say.
+        """Each stage as the worker's own objects say; what was lost on the way to the worker is lost to each of them.
 
-        :raises OSError: if the worker is gone.
+        :raises OSError: if the worker is gone, or the devices are gone or down.
         """
         seen = self._engine.ask("read", stages=[shared.number for shared in self.shared.values()])
-        return {name: self._observed(shared, seen[str(shared.number)]) for name, shared in self.shared.items()}
+        unsent = self.pair.unsent(self._engine.netlink)
+        found = {name: self._observed(shared, seen[str(shared.number)]) for name, shared in self.shared.items()}
+        return {name: replace(stage, lost=stage.lost + unsent) for name, stage in found.items()}
 
     def packets(self) -> dict[str, int]:
         """Packets of each class that the worker has read, probes left out.

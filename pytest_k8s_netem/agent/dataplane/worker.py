@@ -22,6 +22,7 @@ close    sink, stages [number]                          what waits in the sink i
 from __future__ import annotations
 
 import array
+import errno
 import gc
 import hashlib
 import json
@@ -40,7 +41,8 @@ from pytest_k8s_netem.agent.dataplane.frame import NETWORK, ecn_capable, is_prob
 from pytest_k8s_netem.agent.dataplane.sockets import Receiver, drops
 from pytest_k8s_netem.agent.forked import alone
 from pytest_k8s_netem.model.fate import Fate
-from pytest_k8s_netem.model.impairment import MILLISECOND, SECOND
+from pytest_k8s_netem.model.impairment import SECOND
+from pytest_k8s_netem.model.observed import LATE
 from pytest_k8s_netem.model.wire import IMPAIRMENT
 
 TYPE_CHECKING = False
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
     Waiting = tuple[int, int, "Port", int, memoryview | bytes, bool]
     """Due (ns), number (so that equals leave as they came), class, stages passed, frame, whether it is a probe."""
 
-LATE_BOUND = 20 * MILLISECOND
-"""A packet that leaves a stage later than this after its due time makes the stage overloaded."""
 MAX_MESSAGE = 1 << 20
 _REMEMBERED = 4096
 """Packets over which ``late_p99`` is taken."""
@@ -62,6 +62,8 @@ _FLUSH = 256
 """Most packets sent before sockets are read again."""
 _SANE = 5 * SECOND
 """Longest lag believed; beyond, the wall clock was set between a frame's arrival and its reading."""
+_NO_LINK = (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
+"""The interface is down or gone: what is sent there is lost without us too."""
 _PRIORITY = 10
 """SCHED_FIFO priority, where this user may have one."""
 _PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29
@@ -76,8 +78,7 @@ class Stage:
         self.fate = Fate(impairment, seed)
         self.probes = Fate(impairment, int.from_bytes(os.urandom(8), "little"))
         self.late: deque[int] = deque(maxlen=_REMEMBERED)
-        self.backlog = self.lost = 0
-        self.lagged = 0
+        self.backlog = self.lagged = self.lost = 0
 
     def hold(self, impairment: Impairment) -> None:
         """Change the parameters."""
@@ -87,13 +88,12 @@ class Stage:
     def leaves(self, late: int) -> None:
         """Note a packet that leaves ``late`` ns after its due time."""
         self.late.append(late)
-        if late > LATE_BOUND:
+        if late > LATE:
             self.lagged += 1
 
     def loses(self, packets: int) -> None:
         """Note packets that nobody meant to lose: a full buffer, a device that took no more."""
         self.lost += packets
-        self.lagged += packets
 
     def read(self) -> dict[str, Any]:
         """What it holds and did; tables as :func:`digest`."""
@@ -105,7 +105,7 @@ class Stage:
             "held": IMPAIRMENT.encode(bare),
             "tables": [digest(held.table), digest(held.slot.table)],
             "passed": fate.passed,
-            "dropped": fate.dropped + self.lost,
+            "dropped": fate.dropped,
             "delayed": fate.delayed,
             "duplicated": fate.duplicated,
             "corrupted": fate.corrupted,
@@ -113,6 +113,7 @@ class Stage:
             "backlog": self.backlog,
             "late_p99": late[len(late) * 99 // 100] if late else None,
             "lagged": self.lagged,
+            "lost": self.lost,
         }
 
 
@@ -219,8 +220,9 @@ class Worker:
         else:
             try:
                 port.send(frame)
-            except OSError:  # the device is gone, down or full, or takes no frame of this length
-                stage.loses(1)
+            except OSError as error:  # the device is full, or takes no frame of this length
+                if error.errno not in _NO_LINK:
+                    stage.loses(1)
         if not probe:
             stage.leaves(time.monotonic_ns() - due)
 
