@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import copy
 
-from pytest_k8s_netem.api.protocol import PODS, TRAFFICPROFILES
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.cluster.record import Record
 from pytest_k8s_netem.controller import waiting
+from pytest_k8s_netem.controller.nothing import NOWHERE
 from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, NotApplied
 from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.profile.describe import describe
@@ -97,9 +98,9 @@ class Imposition:
     async def _verified(self) -> None:
         """Wait until it is; an error tells the name that the user knows."""
         try:
-            await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN)
+            await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN, whole=True)
         except NetemError as error:
-            fix = "" if (await self._provider.api.list(PODS)).items else NO_POD
+            fix = NO_POD if NOWHERE in str(error) else ""
             raise type(error)(f"impairment {self.name!r}: {error}{fix}") from None
 
     async def pause(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EVERY = "every pod"
 """How a selection of all pods is written."""
+NOWHERE = "there is no pod at all"
 MOST = 12
 """Pods that a message lists."""
 
@@ -68,11 +69,11 @@ def _there(selection: Selection, index: Index) -> str:
     """The pods where it looked, with their labels; else where there are any."""
     near = [key for key in index.live if in_namespaces(index, objects.namespace(key), selection)]
     if near:
-        return f"there are {_some([_pod(key, index.live[key]) for key in near])}"
+        return f"there are {some([_pod(key, index.live[key]) for key in near])}"
     far = Counter(objects.namespace(key) for key in index.live)
     if not far:
-        return "there is no pod at all"
-    elsewhere = _some([f"{name} ({count})" for name, count in sorted(far.items())])
+        return NOWHERE
+    elsewhere = some([f"{name} ({count})" for name, count in sorted(far.items())])
     return f"that has no pods; there are some in namespace {elsewhere}: say namespaces= to reach them"
 
 
@@ -81,7 +82,8 @@ def _pod(key: str, pod: Mapping[str, Any]) -> str:
     return f"pod/{key.partition('/')[2]} ({labels or 'no labels'})"
 
 
-def _some(texts: list[str]) -> str:
+def some(texts: list[str]) -> str:
+    """The first of many, and how many more there are."""
     return ", ".join(_cut(texts))
 
 

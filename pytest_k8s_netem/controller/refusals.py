@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.capabilities import ENGINE
+from pytest_k8s_netem.resolve.beyond import beyond
+from pytest_k8s_netem.resolve.index import Index
 from pytest_k8s_netem.resolve.layout import TOO_MANY_OVERLAPS
 from pytest_k8s_netem.resolve.select import profiles_by_pod
 
@@ -14,13 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_k8s_netem.controller.profiles import ProfileBook
     from pytest_k8s_netem.model.problem import Problem
-    from pytest_k8s_netem.resolve.index import Index
     from pytest_k8s_netem.resolve.resolve import Resolution
+    from pytest_k8s_netem.resolve.world import World
 
     _Why = tuple[tuple[Problem, ...], str]
 
 MISSING_NEED = "EngineUnavailable"
 """Reason of Accepted=False: the kernel lacks something; other words would not help."""
+NOT_ALLOWED = "NotAllowed"
+"""Reason of Accepted=False: a namespace that is not to be touched, or a right that is missing."""
 OWN_REASONS = {TOO_MANY_OVERLAPS: TOO_MANY_OVERLAPS, ENGINE: MISSING_NEED}
 """Reasons by the paths of problems that have one of their own; all others are CannotBePlanned, or Refused."""
 
@@ -29,10 +33,18 @@ Failures = dict[str, ImpairmentError]
 
 
 class Refusals:
-    """Takes profiles back that cannot be applied; both methods say whether that changed anything."""
+    """Takes profiles back that cannot be applied; all methods say whether that changed anything."""
 
     def __init__(self, book: ProfileBook) -> None:
         self._book = book
+
+    def beyond(self, world: World) -> bool:
+        """Refuse fresh profiles that go beyond what this controller may see or touch."""
+        fresh = [profile for name, profile in world.profiles.items() if self._fresh(name)]
+        index = Index(world) if fresh else None
+        texts = {profile.name: beyond(index, profile) for profile in fresh} if index is not None else {}
+        found: dict[str, _Why] = {name: ((), "; ".join(several)) for name, several in texts.items() if several}
+        return self._refuse(found, "Accepted", NOT_ALLOWED)
 
     def unplannable(self, resolutions: Mapping[str, Resolution], pods: Iterable[str]) -> bool:
         """Refuse profiles of which no plan can be made."""

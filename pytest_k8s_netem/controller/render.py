@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from pytest_k8s_netem.controller import inheritance, nothing
-from pytest_k8s_netem.controller.status import MOST_PODS, condition
+from pytest_k8s_netem.controller.status import MOST_PODS, PODS_EXCLUDED, condition
 from pytest_k8s_netem.controller.targets import TRIES
 from pytest_k8s_netem.judge.verdict import READ_BACK
 from pytest_k8s_netem.profile.describe import describe
-from pytest_k8s_netem.resolve.select import pods_of
+from pytest_k8s_netem.resolve.select import left_out, pods_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,15 @@ class Renderer:
     def _accepted(self, state: ProfileState) -> Words:
         if state.refusal is not None and state.refusal[0] == "Accepted":
             return (False, *state.refusal[1:])
+        if text := self._left_out(state):
+            return (True, PODS_EXCLUDED, text)
         return (True, "Accepted", "")
+
+    def _left_out(self, state: ProfileState) -> str:
+        """Pods that it selects and can never impair."""
+        profile = state.effective
+        found = left_out(self._rounds.index, profile.pods) if profile is not None else {}
+        return nothing.some([f"pod/{key.partition('/')[2]} cannot be impaired: {why}" for key, why in found.items()])
 
     def _applied(self, state: ProfileState, pods: list[str], expected: list[str], holding: list[str]) -> Words:
         if state.refusal is not None:
@@ -109,6 +117,8 @@ class Renderer:
     def _touches_nothing(self, state: ProfileState, pods: int) -> Words:
         """Its words select no pod, or no peer."""
         profile, index = state.declared or state.good, self._rounds.index
+        if not self._rounds.of(state.name) and (text := self._left_out(state)):
+            return _nothing(state, PODS_EXCLUDED, text)
         if profile is None or not pods_of(index, profile.pods):
             return _nothing(state, "NothingSelected", nothing.no_pod(profile, index) if profile is not None else "")
         return _nothing(state, "NothingMatched", nothing.no_peer(profile, index, pods))

@@ -70,6 +70,8 @@ class Rounds:
         """One round; whether everything that could be applied was."""
         while True:
             self._book.publish()
+            if self._refusals.beyond(self._keeper.world):
+                continue
             await self._book.hold()
             self._book.publish()
             failures = await self._attach()

@@ -22,6 +22,8 @@ RATE = 5.0
 """Writes a second and profile in the long run; as many may come at once."""
 MOST_PODS = 100
 """Pods that a status lists."""
+PODS_EXCLUDED = "PodsExcluded"
+"""Reason of conditions: some of the selected pods can never be impaired."""
 
 Render = Callable[[str], Object | None]
 """The status that a profile should have now; None = it is not ours to write (any more)."""

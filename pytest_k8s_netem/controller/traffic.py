@@ -19,7 +19,8 @@ from pytest_k8s_netem.controller.world import WorldKeeper
 from pytest_k8s_netem.errors import ImpairmentError, NotApplied
 from pytest_k8s_netem.judge.verdict import judge
 from pytest_k8s_netem.resolve.pairs import pairs
-from pytest_k8s_netem.resolve.select import excluded, pods_of
+from pytest_k8s_netem.resolve.select import left_out
+from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run.retry import backoff
 
 TYPE_CHECKING = False
@@ -53,6 +54,7 @@ class TrafficController:
     :param channels: where agents are reached. :param identity: who it is, towards agents; ``epoch`` grows with each
         takeover of the same identity.
     :param apiserver: addresses that are spared by ``exempt``. :param emit: takes the run's events.
+    :param view: what of the cluster it may see and touch; None = all of it.
     :param scripts: how profiles of type Script run, and where their documents are written; None = they are refused.
     """
 
@@ -64,12 +66,14 @@ class TrafficController:
         identity: str,
         epoch: int = 1,
         apiserver: Sequence[str] = (),
+        view: View | None = None,
         emit: Emit | None = None,
         scripts: tuple[Launch, Path] | None = None,
     ) -> None:
         self._emit: Emit = emit or _silent
         self._controller = runtime.controller("traffic", self._round)
         self._keeper = WorldKeeper(runtime, self.wake, apiserver)
+        self._keeper.world.view = view or View()
         self._scripts = Scripts(runtime, self._keeper.world, *scripts) if scripts is not None else None
         theirs = is_script if self._scripts is not None else None
         self._gaps = GapBook(self._emit)
@@ -100,6 +104,11 @@ class TrafficController:
     def wake(self) -> None:
         """Have a round, soon."""
         self._controller.queue.add(ROUND)
+
+    def see(self, view: View) -> None:
+        """See and touch something else of the cluster from now on."""
+        self._keeper.world.view = view
+        self.wake()
 
     async def stop(self, *, heal: bool = True) -> None:
         """Heal everything and end all sessions; to be called when the runtime has stopped.
@@ -263,8 +272,7 @@ class TrafficController:
     def _excluded(self, name: str) -> dict[str, str]:
         index = self._rounds.index
         profile = index.world.profiles.get(name)
-        pods = pods_of(index, profile.pods) if profile is not None else ()
-        return {pod: why for pod in sorted(pods) if (why := excluded(index, pod))}
+        return left_out(index, profile.pods) if profile is not None else {}
 
     async def _measure(self, pod: str, checks: Sequence[Check]) -> tuple[CheckObserved, ...]:
         target, obj = self._fleet.targets.get(pod), self._keeper.pod(pod)

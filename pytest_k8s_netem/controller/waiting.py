@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
 from pytest_k8s_netem.controller.refusals import MISSING_NEED
+from pytest_k8s_netem.controller.status import PODS_EXCLUDED
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, ProviderError, TeardownError
 
 TYPE_CHECKING = False
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.api.protocol import Api
 
 CONDITIONS = ("Accepted", "Applied", "Verified")
-USERS_MOVE = frozenset({"NothingSelected", "NothingMatched"})
+USERS_MOVE = frozenset({"NothingSelected", "NothingMatched", PODS_EXCLUDED})
 """Reasons of Applied=False that the user's own words have caused."""
 
 
-async def verified(api: Api, name: str, generation: int, deadline: float) -> Object:
+async def verified(api: Api, name: str, generation: int, deadline: float, *, whole: bool = False) -> Object:
     """Wait until this generation (or a later one) of a profile is verified; the object then.
 
-    :param deadline: seconds.
+    :param deadline: seconds. :param whole: no pod that it selects may be left out.
     :raises ConfigError: if it cannot be meant. :raises ImpairmentError: if it cannot be applied.
     :raises ProofError: if it cannot be proven, or not in time.
     :raises ProviderError: if the kernel has not the engine that it asks for.
@@ -33,7 +34,7 @@ async def verified(api: Api, name: str, generation: int, deadline: float) -> Obj
         if obj is None:
             raise ImpairmentError(f"TrafficProfile {name} was deleted while it was waited for")
         last[:] = [obj]
-        return _verified(obj, generation)
+        return _verified(obj, generation, whole)
 
     try:
         await _until(api, name, done, deadline)
@@ -89,7 +90,7 @@ def _conditions(obj: Object, generation: int) -> dict[str, Object]:
     return {one["type"]: one for one in found if int(one.get("observedGeneration", 0)) >= generation}
 
 
-def _verified(obj: Object, generation: int) -> bool:
+def _verified(obj: Object, generation: int, whole: bool) -> bool:
     conditions = _conditions(obj, generation)
     for kind in CONDITIONS:
         one = conditions.get(kind)
@@ -97,6 +98,8 @@ def _verified(obj: Object, generation: int) -> bool:
             return False
         if one["status"] == "False":
             raise _error(kind, one)
+        if whole and one.get("reason") == PODS_EXCLUDED:
+            raise ConfigError(str(one.get("message")))
     return True
 
 

@@ -20,6 +20,10 @@ SERVICE_LABEL = "kubernetes.io/service-name"
 """On an EndpointSlice: the Service it belongs to (Kubernetes' well-known labels)."""
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """On every namespace: its name, set by the API server."""
+TEMPLATE_LABEL = "pod-template-hash"
+"""On a Deployment's pods: how the name of their ReplicaSet ends."""
+SYSTEM_LABEL = "kubernetes.io/os"
+"""On every node, and in node selectors: its operating system."""
 
 
 def metadata(obj: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -60,6 +64,14 @@ def running(pod: Mapping[str, Any]) -> bool:
 def host_network(pod: Mapping[str, Any]) -> bool:
     """Whether it lives in its node's network namespace."""
     return bool(spec(pod).get("hostNetwork"))
+
+
+def windows(pod: Mapping[str, Any], node: Mapping[str, Any]) -> str:
+    """What says that it runs on Windows; "" = nothing does."""
+    if (spec(pod).get("os") or {}).get("name") == "windows":
+        return "spec.os.name: windows"
+    said = ((spec(pod).get("nodeSelector") or {}).get(SYSTEM_LABEL), labels(node).get(SYSTEM_LABEL))
+    return f"{SYSTEM_LABEL}=windows" if "windows" in said else ""
 
 
 def node_name(pod: Mapping[str, Any]) -> str:

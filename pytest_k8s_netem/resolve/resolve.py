@@ -9,7 +9,7 @@ from pytest_k8s_netem.model.plan import Direction, Plan
 from pytest_k8s_netem.resolve.checks import checks
 from pytest_k8s_netem.resolve.index import Index, once
 from pytest_k8s_netem.resolve.layout import layout
-from pytest_k8s_netem.resolve.peers import overreach
+from pytest_k8s_netem.resolve.peers import overreach, remotes
 from pytest_k8s_netem.resolve.regions import exempt, node_of
 from pytest_k8s_netem.resolve.rules import peers_of, side_of
 from pytest_k8s_netem.resolve.select import excluded, profiles_by_name, profiles_by_pod
@@ -69,7 +69,14 @@ def _spared(index: Index, pod_key: str, profile: TrafficProfile) -> tuple[str, .
 
 @once
 def _notes(index: Index, profile: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_overreaching(index, profile)))
+    return tuple(dict.fromkeys([*_overreaching(index, profile), *_unseen(index, profile)]))
+
+
+def _unseen(index: Index, name: str) -> Iterator[str]:
+    """A peer's ClusterIPs belong to it (semantics of ``to``), so it is told where they cannot be known."""
+    profile, right = profiles_by_name(index)[name], index.world.view.lacking.get("services")
+    if right and any(remotes(index, peer).pods for peer in peers_of(profile, Direction.EGRESS)):
+        yield f"packets that its pods send to a Service's ClusterIP are not met: to know those needs {right}"
 
 
 def _overreaching(index: Index, name: str) -> Iterator[str]:

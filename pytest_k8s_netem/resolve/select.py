@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from pytest_k8s_netem.profile.trafficprofile import Operator, RefKind
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.index import Index, once
+from pytest_k8s_netem.resolve.view import SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ NOT_CHOSEN = "!"
 SLOTS = "*"
 """In an entry ``uid*n`` of :attr:`World.chosen`: that many pods of this owner are chosen."""
 HOST_NETWORK = "it uses its node's network (hostNetwork): impairing it would impair the node"
+WINDOWS = "it runs on Windows ({}), whose network has no queueing disciplines"
 
 
 @once
@@ -117,7 +119,16 @@ def root_owner(world: World, key: str, pod: Mapping[str, Any]) -> Mapping[str, A
     if owner.get("kind") != "ReplicaSet":
         return owner
     replicaset = world.replicasets.get(f"{objects.namespace(key)}/{owner.get('name')}", {})
-    return objects.owner(replicaset) or owner
+    return objects.owner(replicaset) or _deployment(world, key, pod) or owner
+
+
+def _deployment(world: World, key: str, pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The Deployment, by the name and label that its controller gives, where ReplicaSets cannot be read."""
+    name, made = str(objects.owner(pod).get("name")), objects.labels(pod).get(objects.TEMPLATE_LABEL)
+    if "replicasets" not in world.view.lacking or not made or not name.endswith(f"-{made}"):
+        return {}
+    deployment = name.removesuffix(f"-{made}")
+    return {"kind": "Deployment", "name": deployment, "uid": f"{objects.namespace(key)}:{deployment}"}
 
 
 @once
@@ -148,15 +159,47 @@ def selected(index: Index, profile_name: str) -> frozenset[str]:
 
 def excluded(index: Index, pod_key: str) -> str:
     """Why no profile may impair this pod although one selects it; "" = nothing is in the way, or none selects it."""
-    pod = index.live.get(pod_key)
-    if pod is None or not objects.host_network(pod):
+    why = barred(index, pod_key) if pod_key in index.live else ""
+    wanted = why and any(pod_key in pods_of(index, profile.pods) for profile in index.world.profiles.values())
+    return why if wanted else ""
+
+
+def left_out(index: Index, selection: Selection) -> dict[str, str]:
+    """Selected pods that nothing may impair, and why; not those of the system that no word means in particular."""
+    keys = sorted(pods_of(index, selection))
+    meant = (key for key in keys if objects.namespace(key) not in SYSTEM or objects.namespace(key) in selection.names)
+    return {key: why for key in meant if (why := barred(index, key))}
+
+
+@once
+def barred(index: Index, pod_key: str) -> str:
+    """Why nothing may impair this live pod; "" = nothing is in the way."""
+    pod = index.live[pod_key]
+    if objects.host_network(pod):
+        return HOST_NETWORK
+    if said := objects.windows(pod, index.world.nodes.get(objects.node_name(pod), {})):
+        return WINDOWS.format(said)
+    return not_allowed(index, pod_key)
+
+
+def not_allowed(index: Index, pod_key: str) -> str:
+    """Why this live pod is not this run's to impair; "" = it is. An attached container was attached by the run."""
+    namespace = objects.namespace(pod_key)
+    if index.world.view.allows(namespace) or objects.CONTAINER_LABEL in objects.labels(index.live[pod_key]):
         return ""
-    wanted = any(pod_key in pods_of(index, profile.pods) for profile in index.world.profiles.values())
-    return HOST_NETWORK if wanted else ""
+    return not_allowed_text(namespace)
+
+
+def not_allowed_text(namespace: str) -> str:
+    """How to allow it."""
+    return (
+        f"pods of namespace {namespace} may not be impaired, since this run did not make it; "
+        f"allow it with --netem-allow-namespaces={namespace}"
+    )
 
 
 def _impairable(index: Index, keys: Iterable[str]) -> frozenset[str]:
-    return frozenset(key for key in keys if not objects.host_network(index.live[key]))
+    return frozenset(key for key in keys if not barred(index, key))
 
 
 def _drawn(profile: TrafficProfile, keys: frozenset[str]) -> frozenset[str]:

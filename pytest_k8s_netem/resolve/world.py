@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_k8s_netem.resolve.view import View
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +30,7 @@ class World:
     :ivar chosen: per profile uid, the pods that ``count`` or ``follow="start"`` chose
         (``namespace/name``, or owner uid).
     :ivar names: addresses that an FQDN has now, as the controller resolved it. :ivar apiserver: its addresses.
+    :ivar view: what of the cluster is seen, and may be touched.
     """
 
     pods: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -42,3 +45,4 @@ class World:
     chosen: dict[str, frozenset[str]] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     apiserver: tuple[str, ...] = ()
+    view: View = field(default_factory=View)

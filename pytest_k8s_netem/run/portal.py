@@ -47,7 +47,7 @@ class Portal:
         """
         try:
             return asyncio.run_coroutine_threadsafe(work, self._start())
-        except BaseException:
+        except Exception:  # not Ctrl-C: the work may have begun by then
             work.close()
             raise
 

@@ -17,6 +17,7 @@ from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, NotApplied, ProofError, TeardownError
 from pytest_k8s_netem.model.plan import Check
+from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run import events
 
 
@@ -117,6 +118,40 @@ def test_from_object_to_verified_and_back() -> None:
         assert [op for op, target in bed.agent.ops] == ["prepare", "commit", "probe"]
         await bed.heal()
         assert bed.agent.plans == {}
+
+    with_bed(scenario)
+
+
+def test_pods_that_can_never_be_impaired_are_told_and_the_others_impaired() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        spec = {"hostNetwork": True, "nodeName": "n1", "containers": [{"name": "main", "image": "none"}]}
+        await bed.api.create(PODS, {"metadata": {"name": "host", "labels": {"app": "web"}}, "spec": spec}, "default")
+        obj = await bed.apply()
+        accepted = next(one for one in obj["status"]["conditions"] if one["type"] == "Accepted")
+        assert (accepted["status"], accepted["reason"]) == ("True", "PodsExcluded")
+        assert accepted["message"].startswith("pod/host cannot be impaired: it uses its node's network")
+        assert bed.delays("web-0") == [100]
+        with pytest.raises(ConfigError, match="pod/host cannot be impaired"):
+            await waiting.verified(bed.api, "slow", 1, 10, whole=True)
+        await bed.heal()
+        await bed.api.delete(PODS, "web-0", "default", grace=0)
+        with pytest.raises(ConfigError, match="pod/host cannot be impaired"):
+            await bed.apply()
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_nothing_is_touched_where_nothing_is_allowed() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        bed.channels.refuse = "no agent is to be asked for"
+        bed.controller.see(View(allowed=frozenset()))
+        with pytest.raises(ConfigError, match="--netem-allow-namespaces=default"):
+            await bed.apply()
+        assert bed.agent.ops == []
+        await bed.heal()
 
     with_bed(scenario)
 

@@ -1,0 +1,41 @@
+"""What a controller may see of a cluster, and touch there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+"""Namespaces that no wildcard allows: only their very name does."""
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All of a cluster, unless something is said.
+
+    :ivar namespaces: whose pods are seen; None = all.
+    :ivar lacking: by table of the world that cannot be read, the right that this would take.
+    :ivar allowed: namespaces whose pods may be impaired, :data:`ANY` = all but :data:`SYSTEM`; None = all.
+    :ivar made: namespaces of this run's own; they need no permission.
+    :ivar injects: whether agents come into pods as containers, which Pod Security may forbid.
+    """
+
+    namespaces: frozenset[str] | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    allowed: frozenset[str] | None = None
+    made: frozenset[str] = frozenset()
+    injects: bool = False
+
+    def sees(self, namespace: str) -> bool:
+        """Whether pods of that namespace are seen."""
+        return self.namespaces is None or namespace in self.namespaces
+
+    def allows(self, namespace: str) -> bool:
+        """Whether pods of that namespace may be impaired."""
+        if self.allowed is None or namespace in self.allowed or namespace in self.made:
+            return True
+        return ANY in self.allowed and namespace not in SYSTEM
