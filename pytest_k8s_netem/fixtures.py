@@ -33,16 +33,10 @@ def _namespace_scope(fixture_name: str, config: pytest.Config) -> Any:  # noqa: 
 def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """Not for tests: what this run has started."""
     from pytest_k8s_netem.cluster import session
-    from pytest_k8s_netem.errors import NetemError, ProviderError
 
-    try:
-        opened = session.open_session(_choices(request.config.stash[SETTINGS]))
-    except ProviderError as error:
-        if request.config.stash[SETTINGS].missing == "skip":
-            pytest.skip(str(error))
-        pytest.fail(str(error), pytrace=False)
-    except NetemError as error:
-        pytest.fail(str(error), pytrace=False)
+    settings = request.config.stash[SETTINGS]
+    with _refusals(settings.missing):
+        opened = session.open_session(_choices(settings))
     request.config.stash[SESSION] = opened
     yield opened
     if remains := opened.provider.remains(failed=bool(request.session.testsfailed)):
@@ -74,7 +68,7 @@ def _choices(settings: Settings) -> Choices:
 
 
 @pytest.fixture(scope="session")
-def netem_cluster(_netem_session: Session) -> Cluster:
+def netem_cluster(_netem_session: Session, request: pytest.FixtureRequest) -> Cluster:
     """The cluster that runs the pods: ``apply`` a manifest, ``wait_ready``, then ``exec``, ``logs``, ``forward`` ...
 
     It starts when the first test asks for it, and is gone at the end of the run. Objects go to the namespace
@@ -84,7 +78,8 @@ def netem_cluster(_netem_session: Session) -> Cluster:
             netem_cluster.wait_ready("app=web")
             print(netem_cluster.exec("shopper", ["curl", "-s", "http://web:8080/"]).stdout)
     """
-    return _netem_session.cluster
+    with _refusals(request.config.stash[SETTINGS].missing):
+        return _netem_session.cluster
 
 
 @pytest.fixture(scope=_namespace_scope)
@@ -100,7 +95,8 @@ def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> 
             netem_namespace.wait_ready()
             return netem_namespace
     """
-    namespace = _netem_session.make_namespace(request.node.nodeid)
+    with _refusals(request.config.stash[SETTINGS].missing):
+        namespace = _netem_session.make_namespace(request.node.nodeid)
     yield namespace
     namespace.cluster.delete_namespace(namespace.name)
 

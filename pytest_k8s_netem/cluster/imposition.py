@@ -29,7 +29,9 @@ VERIFY_WITHIN = 30.0
 """Seconds for an impairment to be verified; its probe budget is far below, but a loaded machine is no error."""
 SETTLE_WITHIN = 5.0
 """Seconds to prove anew what a neighbour's coming or going has disturbed."""
-NO_POD = ": make pods with netem_cluster.apply(...) in a fixture of the test"
+NO_POD = (
+    ": make pods with netem_cluster.apply(...), or attach containers with netem.attach(...), in a fixture of the test"
+)
 LOOK_AGAIN = 0.02
 """Seconds between two looks at a proof that is being renewed."""
 HEAL_WITHIN = 15.0

@@ -95,10 +95,13 @@ class LocalProvider:
         return self.controller
 
     async def start(self) -> None:
-        """Namespaces, agent, controllers."""
+        """Controllers on the store."""
+        await self._runtime.start()
+
+    async def open(self) -> None:
+        """Namespaces, agent."""
         await self._embedded.start()
         await self._embedded.channels.start()
-        await self._runtime.start()
 
     async def stop(self) -> None:
         """All at once: the namespaces go with their host."""

@@ -50,13 +50,19 @@ class Provider(Protocol):
     witness: Witness
 
     async def start(self) -> None:
-        """Bring the cluster up.
+        """Serve the API; impair what is in it.
+
+        :raises ProviderError: if this machine cannot, naming what is missing and the fix.
+        """
+
+    async def open(self) -> None:
+        """Have what pods run on, before the first of them; a run that has containers only does without.
 
         :raises ProviderError: if this machine cannot, naming what is missing and the fix.
         """
 
     async def stop(self) -> None:
-        """Take down all that :meth:`start` made, but for what :meth:`remains` named."""
+        """Take down all that :meth:`start` and :meth:`open` made, but for what :meth:`remains` named."""
 
     def remains(self, failed: bool) -> str:
         """Told before :meth:`stop` whether a test failed: what will be left on purpose, in words; "" = nothing."""

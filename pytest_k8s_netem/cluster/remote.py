@@ -112,6 +112,9 @@ class RemoteProvider:
             await self._control.stop()
         await self.api.close()
 
+    async def open(self) -> None:
+        """See :meth:`Provider.open`: the cluster is there since :meth:`connect`."""
+
     def lost(self) -> str:
         """Nobody but its owner ends a real cluster."""
         return ""

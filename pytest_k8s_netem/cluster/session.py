@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import secrets
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,6 +12,7 @@ from pytest_k8s_netem.api.protocol import NAMESPACES
 from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
 from pytest_k8s_netem.cluster.measuring import Measuring
 from pytest_k8s_netem.cluster.spec import SpecReader
+from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.local.refusal import not_linux
 from pytest_k8s_netem.run.directory import RunDirectory
 from pytest_k8s_netem.run.events import EventLog
@@ -36,7 +38,7 @@ PROVIDERS = {
 }
 """Where each provider's class is; imported when it is chosen."""
 NEEDS_LINUX = frozenset({"local"})
-"""Providers that make namespaces on this machine."""
+"""Providers that make namespaces on this machine, the first when a cluster is asked for; Windows has nothing of it."""
 
 EVENTS = "events.jsonl"
 """In the run's directory: what happens, a line each, for whoever watches a run from outside."""
@@ -76,20 +78,37 @@ class Session:
         self.events = EventLog()
         self.seed = self.identity.seed if choices.seed is None else choices.seed
         self.provider: Provider = _provider(choices.provider)(choices, self.directory.path, self.events)
-        self.cluster = Cluster(self.provider, self.portal, choices.timeout)
+        self._cluster = Cluster(self.provider, self.portal, choices.timeout)
+        self._opened: NetemError | bool = False
         self.measuring = Measuring(self.provider)
         self._reaper = Reaper(self.directory.path)
         self._termination = Termination()
         self._facts: dict[str, list[dict[str, Any]]] = {}
 
     def open(self) -> None:
-        """Bring the cluster up.
+        """Begin to serve the API.
 
         :raises ProviderError: if this machine cannot.
         """
         self._termination.hold()
         self.events.write_to(self.directory.path / EVENTS)
         self.portal.call(self.provider.start())
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, up since somebody asked for it first.
+
+        :raises ProviderError: if this machine cannot; tried once.
+        """
+        if not self._opened:
+            try:
+                self.portal.call(self.provider.open())
+                self._opened = True
+            except NetemError as error:
+                self._opened = error
+        if isinstance(self._opened, NetemError):
+            raise self._opened
+        return self._cluster
 
     def reader(self, nodeid: str, namespace: str, folders: Sequence[Path]) -> SpecReader:
         """What turns a test's specs into objects."""
@@ -98,7 +117,11 @@ class Session:
         return SpecReader(namespace, suffix, seed, self.choices.engine, folders, self.identity.labels(nodeid))
 
     def make_namespace(self, nodeid: str) -> Namespace:
-        """A fresh namespace with a valid name of its own."""
+        """A fresh namespace with a valid name of its own.
+
+        :raises ProviderError: if this machine cannot have a cluster.
+        """
+        cluster = self.cluster
         name = f"netem-{self.identity.name}-{_short(nodeid)}-{secrets.token_hex(2)}"
         obj = {
             "apiVersion": "v1",
@@ -107,7 +130,7 @@ class Session:
         }
         self.portal.call(self.provider.api.create(NAMESPACES, obj))
         self.portal.call(self.provider.namespace_ready(name))
-        return Namespace(self.cluster, name)
+        return Namespace(cluster, name)
 
     def note(self, nodeid: str, record: Record, found: Iterable[Finding]) -> None:
         """Keep what is known of an ended impairment, for the report."""
@@ -130,11 +153,11 @@ class Session:
 
 
 def open_session(choices: Choices) -> Session:
-    """A session whose cluster is up.
+    """A session whose API is served.
 
     :raises ProviderError: if this machine cannot; nothing is left behind.
     """
-    if choices.provider in NEEDS_LINUX and (error := not_linux()):
+    if choices.provider in NEEDS_LINUX and platform.system() == "Windows" and (error := not_linux()):
         raise error
     session = Session(choices)
     try:

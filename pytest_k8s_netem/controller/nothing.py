@@ -6,10 +6,11 @@ from collections import Counter
 
 from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.profile.selectors import format_selection
+from pytest_k8s_netem.profile.trafficprofile import RefKind
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.peers import remotes
 from pytest_k8s_netem.resolve.rules import peers_of
-from pytest_k8s_netem.resolve.select import in_namespaces, pods_of
+from pytest_k8s_netem.resolve.select import pods_of, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def _anybody(found: Remotes) -> bool:
 
 def no_pod(profile: TrafficProfile, index: Index) -> str:
     """A profile selects no pod."""
+    if missing := _unattached(profile.pods, index):
+        return missing
     words = format_selection(profile.pods)
     told = "there is no pod to impair" if words == EVERY else f"{words} selects no pod"
     return f"{told}{_where(profile.pods)}; {_there(profile.pods, index)}"
@@ -53,9 +56,24 @@ def no_pod(profile: TrafficProfile, index: Index) -> str:
 def no_peer(profile: TrafficProfile, index: Index, pods: int) -> str:
     """A profile takes no packet of its pods, since its peers are nowhere."""
     peers = dict.fromkeys(peer for way in Direction for peer in peers_of(profile, way))
+    if missing := next(filter(None, (_unattached(peer, index) for peer in peers)), ""):
+        return missing
     told = "; ".join(f"{format_selection(peer)} selects nothing{_where(peer)}" for peer in peers)
     there = _there(next(iter(peers), profile.pods), index)
     return f"no packet of the selected pods ({pods}) is met: {told or 'its rules have no peer'}; {there}"
+
+
+def _unattached(selection: Selection, index: Index) -> str:
+    """A selection names a container that nobody has attached."""
+    there = sorted(name for pod in index.live.values() if (name := objects.attached(pod)))
+    names = [ref.name for ref in selection.refs if ref.kind is RefKind.CONTAINER and ref.name not in there]
+    if not names:
+        return ""
+    known = f"attached are {some([f'container/{name}' for name in there])}" if there else "none is attached"
+    return (
+        f"{some([f'container/{name}' for name in names])}: nobody has attached a container of that name, {known}; "
+        f'attach it in a fixture of the test: netem.attach(container, as_="{names[0]}")'
+    )
 
 
 def _where(selection: Selection) -> str:
@@ -67,10 +85,10 @@ def _where(selection: Selection) -> str:
 
 def _there(selection: Selection, index: Index) -> str:
     """The pods where it looked, with their labels; else where there are any."""
-    near = [key for key in index.live if in_namespaces(index, objects.namespace(key), selection)]
+    near = [key for key in index.live if within(index, key, selection)]
     if near:
         return f"there are {some([_pod(key, index.live[key]) for key in near])}"
-    far = Counter(objects.namespace(key) for key in index.live)
+    far = Counter(objects.namespace(key) for key, pod in index.live.items() if not objects.attached(pod))
     if not far:
         return NOWHERE
     elsewhere = some([f"{name} ({count})" for name, count in sorted(far.items())])
@@ -79,7 +97,7 @@ def _there(selection: Selection, index: Index) -> str:
 
 def _pod(key: str, pod: Mapping[str, Any]) -> str:
     labels = ",".join(f"{name}={value}" for name, value in sorted(objects.labels(pod).items()))
-    return f"pod/{key.partition('/')[2]} ({labels or 'no labels'})"
+    return f"{objects.shown(key)} ({labels or 'no labels'})"
 
 
 def some(texts: list[str]) -> str:

@@ -35,9 +35,11 @@ def _counted(number: int, thing: str) -> str:
 
 def _pods(keys: Sequence[str]) -> str:
     """Two by name, more by number; a name without its namespace, which is mostly the test's own."""
+    from pytest_k8s_netem.resolve.objects import shown
+
     if not 0 < len(keys) <= 2:
         return _counted(len(keys), "pod")
-    return " and ".join(f"pod/{key.rpartition('/')[2]}" for key in keys)
+    return " and ".join(shown(key) for key in keys)
 
 
 def summary(reporter: pytest.TerminalReporter, prop: str, seed: str, *, verbose: bool) -> None:

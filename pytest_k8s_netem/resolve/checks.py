@@ -25,7 +25,7 @@ from pytest_k8s_netem.resolve.expected import (
 )
 from pytest_k8s_netem.resolve.layout import layout
 from pytest_k8s_netem.resolve.outcome import Outcome, in_a_row
-from pytest_k8s_netem.resolve.remotes import candidates
+from pytest_k8s_netem.resolve.remotes import candidates, main_addresses
 from pytest_k8s_netem.resolve.select import profiles_by_name
 
 TYPE_CHECKING = False
@@ -114,7 +114,7 @@ def _options(index: Index, pod_key: str, plan: Plan, stage: Stage) -> Iterator[_
     interface = layout(index, pod_key).interfaces[stage.profile]
     if interface != main_interface(index, pod_key):
         return
-    mine = objects.pod_addresses(index.live[pod_key])
+    mine = main_addresses(index, pod_key)
     for kind in kinds([one for one in plan.classes if stage.id in one.stages]):
         for remote in candidates(index, stage.profile, stage.direction, pod_key):
             for family, source, address in addresses(mine, remote.addresses):

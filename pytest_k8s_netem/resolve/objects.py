@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP}
 CONTAINER_LABEL = "k8s-netem.riasc.eu/container"
 """On the Pod object that stands for an attached container: its name."""
+CONTAINERS = "container"
+"""The namespace of these objects, so that a key reads as users write it: ``container/redis``."""
+NETWORKS = "k8s-netem.riasc.eu/networks"
+"""Annotation of such an object: JSON, its addresses by the id of the network they belong to."""
 SERVICE_LABEL = "kubernetes.io/service-name"
 """On an EndpointSlice: the Service it belongs to (Kubernetes' well-known labels)."""
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -61,6 +66,16 @@ def running(pod: Mapping[str, Any]) -> bool:
     return status(pod).get("phase") == "Running" and not metadata(pod).get("deletionTimestamp")
 
 
+def attached(pod: Mapping[str, Any]) -> str:
+    """The name under which a container was attached that this object stands for; "" = it is a pod."""
+    return labels(pod).get(CONTAINER_LABEL, "")
+
+
+def shown(key: str) -> str:
+    """A pod's key as messages name it: ``pod/web``, ``container/redis``."""
+    return key if namespace(key) == CONTAINERS else f"pod/{key.partition('/')[2]}"
+
+
 def host_network(pod: Mapping[str, Any]) -> bool:
     """Whether it lives in its node's network namespace."""
     return bool(spec(pod).get("hostNetwork"))
@@ -77,6 +92,14 @@ def windows(pod: Mapping[str, Any], node: Mapping[str, Any]) -> str:
 def node_name(pod: Mapping[str, Any]) -> str:
     """The node it runs on; "" = not scheduled."""
     return str(spec(pod).get("nodeName") or "")
+
+
+def networks(pod: Mapping[str, Any]) -> dict[str, PeerSet]:
+    """An attached container's addresses by network; {} for pods, whose cluster is one network."""
+    if not attached(pod):
+        return {}
+    told = json.loads((metadata(pod).get("annotations") or {}).get(NETWORKS, "{}"))
+    return {str(name): peer_set(addresses) for name, addresses in told.items()}
 
 
 def pod_addresses(pod: Mapping[str, Any]) -> PeerSet:

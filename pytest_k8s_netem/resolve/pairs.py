@@ -11,7 +11,7 @@ from pytest_k8s_netem.resolve.checks import GRACE, kinds, met_class
 from pytest_k8s_netem.resolve.expected import addresses, main_interface, path
 from pytest_k8s_netem.resolve.index import Index
 from pytest_k8s_netem.resolve.layout import layout
-from pytest_k8s_netem.resolve.remotes import every_running
+from pytest_k8s_netem.resolve.remotes import every_running, main_addresses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _pairs_of(index: Index, pod: str, stage: Stage) -> Iterator[Pair]:
     whole = layout(index, pod)
     if whole.interfaces[stage.profile] != main_interface(index, pod):
         return
-    mine = objects.pod_addresses(index.live[pod])
+    mine = main_addresses(index, pod)
     packets = kinds([one for one in whole.plan.classes if stage.id in one.stages])
     for remote in every_running(index, stage.profile, stage.direction, pod):
         for kind in packets:

@@ -43,7 +43,7 @@ class Region:
 def region(index: Index, pod_key: str, profile: TrafficProfile, direction: Direction) -> Region:
     """What the profile does to the packets of the pod in that direction."""
     own = own_ports(index, profile.name, direction, pod_key)
-    spares = [match for _, match in exempt(index, profile.name, direction, node_of(index, pod_key))]
+    spares = [match for _, match in exempt(index, profile.name, direction, own_node(index, pod_key))]
     if direction is Direction.INGRESS:
         spares += already_taken(index, profile.name, pod_key)
     return Region(profile.name, taken(index, profile.name, direction, own), merged(spares))
@@ -57,6 +57,15 @@ def node_of(index: Index, pod_key: str) -> tuple[str, PeerSet]:
     known = objects.node_addresses(index.world.nodes.get(name, {}))
     hosts = [str(entry.get("ip", "")) for entry in objects.status(pod).get("hostIPs") or ()]
     return name, known | objects.peer_set([*hosts, str(objects.status(pod).get("hostIP") or "")])
+
+
+@once
+def own_node(index: Index, pod_key: str) -> tuple[str, PeerSet]:
+    """The node that the pod is to be spared from; no kubelet looks after a container, so it has none.
+
+    Who comes from the address of its machine is the test itself.
+    """
+    return ("", PeerSet()) if objects.attached(index.live[pod_key]) else node_of(index, pod_key)
 
 
 @once

@@ -10,7 +10,7 @@ from pytest_k8s_netem.resolve.checks import checks
 from pytest_k8s_netem.resolve.index import Index, once
 from pytest_k8s_netem.resolve.layout import layout
 from pytest_k8s_netem.resolve.peers import overreach, remotes
-from pytest_k8s_netem.resolve.regions import exempt, node_of
+from pytest_k8s_netem.resolve.regions import exempt, own_node
 from pytest_k8s_netem.resolve.rules import peers_of, side_of
 from pytest_k8s_netem.resolve.select import excluded, profiles_by_name, profiles_by_pod
 
@@ -62,7 +62,7 @@ def resolve(pod_key: str, world: World | Index) -> Resolution:
 
 
 def _spared(index: Index, pod_key: str, profile: TrafficProfile) -> tuple[str, ...]:
-    node = node_of(index, pod_key)
+    node = own_node(index, pod_key)
     sides = [direction for direction in Direction if side_of(profile, direction)]
     return tuple(dict.fromkeys(text for side in sides for text, _ in exempt(index, profile.name, side, node)))
 

@@ -34,10 +34,24 @@ def pods_of(index: Index, selection: Selection) -> frozenset[str]:
         found |= _labelled(index, selector)
     for ref in selection.refs:
         found |= _referred(index, ref, selection)
-    found = {key for key in found if in_namespaces(index, objects.namespace(key), selection)}
+    found = {key for key in found if within(index, key, selection)}
+    found |= _named_containers(index, selection)
     for exception in selection.exceptions:
         found -= pods_of(index, exception)
     return frozenset(found)
+
+
+def within(index: Index, key: str, selection: Selection) -> bool:
+    """Whether the selection looks where the pod is; a container is in no namespace, so no name keeps it out."""
+    if objects.attached(index.live[key]):
+        return selection.namespaces is None
+    return in_namespaces(index, objects.namespace(key), selection)
+
+
+def _named_containers(index: Index, selection: Selection) -> set[str]:
+    """Attached containers by their name, wherever the selection looks for pods."""
+    names = (ref.name for ref in selection.refs if ref.kind is RefKind.CONTAINER)
+    return set().union(*(index.by_label.get((objects.CONTAINER_LABEL, name), ()) for name in names))
 
 
 def in_namespaces(index: Index, namespace: str, selection: Selection) -> bool:
@@ -64,9 +78,8 @@ def _referred(index: Index, ref: Ref, selection: Selection) -> set[str]:
     match ref.kind:
         case RefKind.POD:
             names = selection.names or index.world.namespaces or {objects.namespace(key) for key in index.live}
-            return {key for namespace in names if (key := f"{namespace}/{ref.name}") in index.live}
-        case RefKind.CONTAINER:
-            return index.by_label.get((objects.CONTAINER_LABEL, ref.name), set())
+            known = {f"{namespace}/{ref.name}" for namespace in names} & index.live.keys()
+            return {key for key in known if not objects.attached(index.live[key])}
         case RefKind.DEPLOYMENT:
             return set(_deployed(index).get(ref.name, ()))
         case RefKind.SERVICE:
