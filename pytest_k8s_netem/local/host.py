@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -18,11 +17,10 @@ from itertools import count
 from pathlib import Path
 
 from pytest_k8s_netem.errors import ClusterError, ProviderError
-from pytest_k8s_netem.local.fdstream import FdStream
 from pytest_k8s_netem.local.launch import PACKAGE, command, end
+from pytest_k8s_netem.local.line import Line
 from pytest_k8s_netem.local.process import Completed, Process
 from pytest_k8s_netem.local.refusal import not_linux, refused
-from pytest_k8s_netem.model.problem import Problem
 from pytest_k8s_netem.run.forks import keep_from_children
 
 TYPE_CHECKING = False
@@ -43,10 +41,9 @@ class NodeHost:
     def __init__(self, log: Path, cwd: Path | None = None) -> None:
         self._log, self._cwd = log, cwd
         self._numbers = count(1)
-        self._answers: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
         self._processes: dict[int, Process] = {}
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._stream: FdStream | None = None
+        self._line: Line | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._ready: asyncio.Future[dict[str, Any]] | None = None
         self.lost = asyncio.Event()
@@ -67,8 +64,8 @@ class NodeHost:
         if error := not_linux():
             raise error
         ours, theirs = socket.socketpair()
-        self._stream = FdStream(ours)
         self._ready = asyncio.get_running_loop().create_future()
+        self._line = Line(ours, self._died, self._told, self._lost)
         with theirs, self._log.open("ab") as log:
             self._child = subprocess.Popen(
                 command(theirs.fileno()),
@@ -79,8 +76,6 @@ class NodeHost:
                 cwd=self._cwd,
                 start_new_session=True,  # Ctrl-C is for the test; teardown still needs the node host
             )
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._read)
-        keep_from_children(ours)
         try:
             said = await asyncio.wait_for(self._ready, _START_SECONDS)
         except TimeoutError:
@@ -97,7 +92,8 @@ class NodeHost:
         """End it and everything in it; sockets that it handed out are closed. May be called more than once."""
         for sock in list(self._sockets):
             sock.close()
-        self._lose()
+        if self._line is not None:
+            self._line.close()
         if self._child is not None:
             await asyncio.to_thread(end, self._child)
 
@@ -265,19 +261,9 @@ class NodeHost:
 
         :raises ClusterError: if it is refused, or the node host is gone.
         """
-        if self._stream is None or self.lost.is_set():
+        if self._line is None:
             raise self._died()
-        number = next(self._numbers)
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
-        try:
-            self._stream.send({"id": number, "op": op, **fields}, fds)
-            self._write()
-            frame, given = await answer
-        finally:
-            self._answers.pop(number, None)
-        if problems := frame.get("problems"):
-            raise ClusterError("", [Problem.from_wire(problem) for problem in problems])
-        return frame["ok"], given
+        return await self._line.request(op, fds, **fields)
 
     async def _probe(self, **fields: Any) -> bool:
         process = self._new_process()
@@ -302,56 +288,18 @@ class NodeHost:
         keep_from_children(made)
         return made
 
-    def _write(self) -> None:
-        """Send what is queued, now and as the socket takes it."""
-        if self._stream is None:
-            return
-        loop = asyncio.get_running_loop()
-        if self._stream.flush():
-            loop.add_writer(self._stream.fileno(), self._write)
-        else:
-            loop.remove_writer(self._stream.fileno())
-
-    def _read(self) -> None:
-        if self._stream is None:
-            return
-        try:
-            frames = self._stream.receive()
-        except EOFError:
-            self._lose()
-            return
-        for frame, fds in frames:
-            self._take(frame, fds)
-
-    def _take(self, frame: dict[str, Any], fds: list[int]) -> None:
-        answer = self._answers.get(frame.get("id", 0))
-        if frame.get("event") == "exit":
+    def _told(self, frame: dict[str, Any]) -> None:
+        if frame["event"] == "exit":
             if process := self._processes.pop(frame["process"], None):
                 process.ended(frame["status"])
-        elif "event" in frame:
-            if self._ready and not self._ready.done():
-                self._ready.set_result(frame)
-        elif answer and not answer.done():
-            answer.set_result((frame, fds))
-            return
-        for fd in fds:
-            os.close(fd)
+        elif self._ready and not self._ready.done():
+            self._ready.set_result(frame)
 
-    def _lose(self) -> None:
+    def _lost(self) -> None:
         """The line is gone: everything that waits learns it."""
-        if self._stream is None:
-            return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._stream.fileno())
-        loop.remove_writer(self._stream.fileno())
-        self._stream.close()
-        self._stream = None
         self.lost.set()
         if self._ready and not self._ready.done():
             self._ready.set_result({"event": "lost"})
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(self._died())
         for process in self._processes.values():
             process.ended(-signal.SIGKILL)
         self._processes.clear()
