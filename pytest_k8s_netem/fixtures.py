@@ -9,9 +9,10 @@ from pytest_k8s_netem.options import SETTINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
+    from pytest_k8s_netem.cluster.attaching import Attached
     from pytest_k8s_netem.cluster.chaos import Netem
     from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
     from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
@@ -167,7 +168,7 @@ def netem_profile(netem_profiles: NetemProfiles) -> NetemProfile | None:
 
 
 @pytest.fixture
-def netem(_netem_test: ImpairedTest) -> Netem:
+def netem(_netem_test: ImpairedTest) -> Iterator[Netem]:
     """Impairments for the length of a ``with`` or ``async with`` block, proven before its body, healed after it.
 
     ``impair(...)`` takes the marker's arguments, ``partition(a, b)`` lets nothing pass between two sides,
@@ -175,8 +176,33 @@ def netem(_netem_test: ImpairedTest) -> Netem:
 
         with netem.partition("app=web", "app=db"):
             assert shop.exec("web", ["./checkout"], check=False).returncode != 0
+
+    ``attach(container, as_="redis")`` lets a container of Docker be impaired, as ``container/redis``.
     """
-    return _netem_test.chaos()
+    chaos = _netem_test.chaos()
+    yield chaos
+    with _refusals():
+        chaos.detach()
+
+
+@pytest.fixture(scope="session")
+def netem_attach(_netem_session: Session, request: pytest.FixtureRequest) -> Callable[..., Attached]:
+    """``attach`` of the fixture ``netem`` for container fixtures of a wider scope: attached until the run's end.
+
+    It gives a handle with ``name``, ``id``, ``ip``, ``ips`` and ``detach()``, which is a context manager too::
+
+        @pytest.fixture(scope="session")
+        def redis(netem_attach):
+            with RedisContainer() as container:
+                with netem_attach(container, as_="redis"):
+                    yield container
+    """
+
+    def attach(container: object, as_: str = "") -> Attached:
+        with _refusals(request.config.stash[SETTINGS].missing):
+            return _netem_session.attach(container, as_)
+
+    return attach
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pytest_k8s_netem.fixtures import (  # noqa: F401 - pytest collects fixtures
     _netem_session,
     _netem_test,
     netem,
+    netem_attach,
     netem_cluster,
     netem_namespace,
     netem_profile,

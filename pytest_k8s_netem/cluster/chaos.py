@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from pytest_k8s_netem.cluster.attaching import Attached
     from pytest_k8s_netem.cluster.measuring import Measuring
     from pytest_k8s_netem.cluster.provider import Provider
     from pytest_k8s_netem.cluster.spec import SpecReader
@@ -67,8 +68,12 @@ class Netem:
         provider: Provider,
         reader: SpecReader,
         measuring: Measuring,
+        *,
         ended: Callable[..., None],
+        attach: Callable[[object, str], Attached],
     ) -> None:
+        self._attach = attach
+        self._attached: list[Attached] = []
         self.portal, self.reader, self.measuring, self.ended = portal, reader, measuring, ended
         self._provider = provider
         self._names: dict[str, Spec] = {}
@@ -101,6 +106,35 @@ class Netem:
         """
         how, what = _split(options)
         return self._block(name, {**vocabulary.blackhole(pods, **what), **how})
+
+    def attach(self, container: object, as_: str = "") -> Attached:
+        """Make a container of Docker one that can be impaired as ``container/NAME``, until the end of the test.
+
+        It keeps its address and is not restarted; an agent comes into its network. As a context manager it is detached
+        at the block's end. Attach in a fixture what a marker names: markers are applied before the test's body::
+
+            @pytest.fixture
+            def redis(netem):
+                with RedisContainer() as container:
+                    netem.attach(container, as_="redis")
+                    yield container
+
+            @pytest.mark.netem(delay="100ms", pods="container/redis")
+            def test_slow_redis(redis): ...
+
+        :param container: started; of testcontainers or Docker's Python client, or a name or id that docker ps shows.
+        :param as_: its name here; default: its own.
+        :raises ConfigError: if it cannot be meant: no such container, host network, two of the same name ...
+        :raises ProviderError: if Docker cannot be used. :raises ImpairmentError: if it cannot be reached.
+        """
+        made = self._attach(container, as_)
+        self._attached.append(made)
+        return made
+
+    def detach(self) -> None:
+        """Let go of what was attached here."""
+        while self._attached:
+            self._attached.pop().detach()
 
     def _block(self, name: str, arguments: dict[str, Any]) -> Block:
         own = unused_name(name, self._names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pytest_k8s_netem.cluster import findings
 from pytest_k8s_netem.cluster.chaos import Netem
@@ -107,4 +108,6 @@ class ImpairedTest:
 
     def chaos(self) -> Netem:
         """The value of the fixture ``netem``."""
-        return Netem(self._session.portal, self._session.provider, self._reader, self._session.measuring, self.ended)
+        session = self._session
+        attach = partial(session.attach, nodeid=self._nodeid)
+        return Netem(session.portal, session.provider, self._reader, session.measuring, ended=self.ended, attach=attach)

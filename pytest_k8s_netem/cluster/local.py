@@ -6,9 +6,12 @@ import os
 import weakref
 
 from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.cluster import attaching
 from pytest_k8s_netem.cluster.provider import Completed
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
+from pytest_k8s_netem.docker.attachments import Attachments
+from pytest_k8s_netem.docker.channels import RoutedChannels
 from pytest_k8s_netem.local.embedded import EmbeddedCluster
 from pytest_k8s_netem.local.manifests import check
 
@@ -80,9 +83,11 @@ class LocalProvider:
         self._embedded = EmbeddedCluster(
             self._runtime, directory, nodes=choices.nodes, gate=self._gate, farewell=self._farewell
         )
+        containers = attaching.channels(choices.agent_image, directory)
+        self.attachments = Attachments(self.api, containers, events)
         self.controller = TrafficController(
             self._runtime,
-            self._embedded.channels,
+            RoutedChannels(self._embedded.channels, containers),
             identity=f"run {directory.name}",
             emit=events,
             scripts=(self._launch, directory / "scripts") if choices.allow_script else None,
@@ -107,6 +112,7 @@ class LocalProvider:
         """All at once: the namespaces go with their host."""
         await self._runtime.stop()
         await self.controller.stop()
+        await self.attachments.stop()
         await self._embedded.stop()
 
     def remains(self, failed: bool) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Api, Object
     from pytest_k8s_netem.controller.witness import Witness
+    from pytest_k8s_netem.docker.attachments import Attachments
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Provider(Protocol):
     name: str
     api: Api
     witness: Witness
+    attachments: Attachments
 
     async def start(self) -> None:
         """Serve the API; impair what is in it.

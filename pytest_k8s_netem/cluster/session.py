@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from pytest_k8s_netem.api.protocol import NAMESPACES
+from pytest_k8s_netem.cluster.attaching import Attached
 from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
 from pytest_k8s_netem.cluster.measuring import Measuring
 from pytest_k8s_netem.cluster.spec import SpecReader
@@ -131,6 +132,17 @@ class Session:
         self.portal.call(self.provider.api.create(NAMESPACES, obj))
         self.portal.call(self.provider.namespace_ready(name))
         return Namespace(cluster, name)
+
+    def attach(self, container: object, as_: str, nodeid: str = "") -> Attached:
+        """Make a container of Docker one that can be impaired.
+
+        :param nodeid: of the test that it is for; "" = the whole run.
+        :raises ConfigError: if it cannot be meant. :raises ProviderError: if Docker cannot be used.
+        :raises ImpairmentError: if no agent can come into its network.
+        """
+        labels = self.identity.labels(nodeid)
+        made = self.portal.call(self.provider.attachments.attach(container, as_, labels))
+        return Attached(self.provider, self.portal, made)
 
     def note(self, nodeid: str, record: Record, found: Iterable[Finding]) -> None:
         """Keep what is known of an ended impairment, for the report."""
