@@ -194,6 +194,7 @@ HANDLES = (
     ("cluster.provider", "Completed"),
     ("cluster.handle", "NetemProfile"),
     ("cluster.chaos", "Netem"),
+    ("cluster.attaching", "Attached"),
 )
 """Modules and classes of the values that fixtures give."""
 

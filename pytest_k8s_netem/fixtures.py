@@ -129,6 +129,8 @@ def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iter
     strictness = Strictness(settings.inert, settings.unexercised)
     test = ImpairedTest(_netem_session, request.node.nodeid, reader, strictness)
     yield test
+    with _refusals():
+        test.detach()
     _tell(request, test)
 
 
@@ -168,21 +170,17 @@ def netem_profile(netem_profiles: NetemProfiles) -> NetemProfile | None:
 
 
 @pytest.fixture
-def netem(_netem_test: ImpairedTest) -> Iterator[Netem]:
+def netem(_netem_test: ImpairedTest) -> Netem:
     """Impairments for the length of a ``with`` or ``async with`` block, proven before its body, healed after it.
 
     ``impair(...)`` takes the marker's arguments, ``partition(a, b)`` lets nothing pass between two sides,
-    ``blackhole(pods)`` lets nothing in or out; blocks nest and add up::
+    ``blackhole(pods)`` lets nothing in or out; blocks nest and add up. ``attach(container, as_="redis")`` lets a
+    container of Docker be impaired, as ``container/redis``::
 
         with netem.partition("app=web", "app=db"):
             assert shop.exec("web", ["./checkout"], check=False).returncode != 0
-
-    ``attach(container, as_="redis")`` lets a container of Docker be impaired, as ``container/redis``.
     """
-    chaos = _netem_test.chaos()
-    yield chaos
-    with _refusals():
-        chaos.detach()
+    return _netem_test.chaos()
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.api.overlay import OverlayApi
 from pytest_k8s_netem.api.protocol import PODS
-from pytest_k8s_netem.docker.channels import ContainerChannels, target_of
+from pytest_k8s_netem.docker.attachments import Attachments
+from pytest_k8s_netem.docker.channels import ContainerChannels, RoutedChannels, target_of
 from pytest_k8s_netem.docker.helper import Helpers
 from pytest_k8s_netem.docker.joining import Joining
 from pytest_k8s_netem.errors import ApiError
@@ -17,23 +20,35 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.api.protocol import Api, Object
     from pytest_k8s_netem.cluster.provider import Provider
+    from pytest_k8s_netem.controller.channel import Channels
     from pytest_k8s_netem.docker.attachments import Attachment
+    from pytest_k8s_netem.run.events import EventLog
     from pytest_k8s_netem.run.portal import Portal
 
 
-def channels(agent_image: str, directory: Path) -> ContainerChannels:
-    """Ways to the agents of attached containers, for one process of a run.
+class Containers:
+    """What a controller in this process needs to impair attached containers beside its cluster's pods.
 
-    :param agent_image: in a registry; "" = built here, when it is first needed. :param directory: of this process.
+    :param cluster: where those pods are. :param agent_image: in a registry; "" = built here, when first needed.
+    :param directory: of this process.
+    :ivar api: with the objects of both.
     """
 
-    async def image() -> str:
-        return agent_image or await built()
+    def __init__(self, cluster: Api, agent_image: str, directory: Path, emit: EventLog) -> None:
+        async def image() -> str:
+            return agent_image or await built()
 
-    joining = Joining(JoinedAgent(directory / "containers-agent.log"))
-    return ContainerChannels([joining, Helpers(image, directory.name)])
+        store = cluster if isinstance(cluster, MemoryApi) else MemoryApi()
+        self.api: Api = cluster if store is cluster else OverlayApi(store, cluster, PODS, CONTAINERS)
+        joining = Joining(JoinedAgent(directory / "containers-agent.log"))
+        self._channels = ContainerChannels([joining, Helpers(image, directory.name)])
+        self.attachments = Attachments(store, self._channels, emit)
+
+    def beside(self, pods: Channels) -> Channels:
+        """The ways to the agents of pods and of attached containers."""
+        return RoutedChannels(pods, self._channels)
 
 
 class Attached:

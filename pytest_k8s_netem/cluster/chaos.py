@@ -73,7 +73,6 @@ class Netem:
         attach: Callable[[object, str], Attached],
     ) -> None:
         self._attach = attach
-        self._attached: list[Attached] = []
         self.portal, self.reader, self.measuring, self.ended = portal, reader, measuring, ended
         self._provider = provider
         self._names: dict[str, Spec] = {}
@@ -127,14 +126,7 @@ class Netem:
         :raises ConfigError: if it cannot be meant: no such container, host network, two of the same name ...
         :raises ProviderError: if Docker cannot be used. :raises ImpairmentError: if it cannot be reached.
         """
-        made = self._attach(container, as_)
-        self._attached.append(made)
-        return made
-
-    def detach(self) -> None:
-        """Let go of what was attached here."""
-        while self._attached:
-            self._attached.pop().detach()
+        return self._attach(container, as_)
 
     def _block(self, name: str, arguments: dict[str, Any]) -> Block:
         own = unused_name(name, self._names)

@@ -16,18 +16,22 @@ from pytest_k8s_netem.kube.gate import Gatekeeper
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.cluster.attaching import Containers
     from pytest_k8s_netem.controller.fleet import Emit
     from pytest_k8s_netem.controller.witness import Witness
+    from pytest_k8s_netem.docker.attachments import Attachments
     from pytest_k8s_netem.kube.sockets import Sockets
 
 
 class Control(Protocol):
     """What brings TrafficProfiles into force.
 
-    :ivar api: where TrafficProfiles go, and all else. :ivar lease: ``namespace/name`` that profiles name; "" = none.
+    :ivar api: where TrafficProfiles go, and all else. :ivar attachments: containers beside its pods; None = no way.
+    :ivar lease: ``namespace/name`` that profiles name; "" = none.
     """
 
     api: Api
+    attachments: Attachments | None
     lease: str
 
     @property
@@ -50,17 +54,20 @@ class Control(Protocol):
 class InProcess:
     """The controller in this process: TrafficProfiles live here, all else in the cluster; nothing is installed.
 
-    :param cluster: the cluster's API. :param agent_image: as the nodes know it.
+    :param containers: over the cluster's API. :param agent_image: as the nodes know it.
     :param identity: who it is, towards agents.
     """
 
     lease = ""
 
-    def __init__(self, cluster: Api, sockets: Sockets, agent_image: str, *, identity: str, emit: Emit) -> None:
-        self.api: Api = SplitApi(MemoryApi(), cluster, {TRAFFICPROFILES})
+    def __init__(
+        self, containers: Containers, sockets: Sockets, agent_image: str, *, identity: str, emit: Emit
+    ) -> None:
+        self.api: Api = SplitApi(MemoryApi(), containers.api, {TRAFFICPROFILES})
+        self.attachments: Attachments | None = containers.attachments
         self._runtime = Runtime(self.api)
         channels = ExecChannels(sockets, EphemeralAgents(self._runtime, agent_image))
-        self.witness = TrafficController(self._runtime, channels, identity=identity, emit=emit)
+        self.witness = TrafficController(self._runtime, containers.beside(channels), identity=identity, emit=emit)
         self._gates = Gatekeeper(self._runtime, sockets, self.witness.gate)
 
     async def start(self) -> None:
@@ -72,6 +79,8 @@ class InProcess:
         await self._runtime.stop()
         await self._gates.stop()
         await self.witness.stop()
+        if self.attachments is not None:
+            await self.attachments.stop()
 
     async def namespace_ready(self, name: str) -> None:
         """Nothing is needed."""

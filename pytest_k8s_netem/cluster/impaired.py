@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from pytest_k8s_netem.cluster import findings
 from pytest_k8s_netem.cluster.chaos import Netem
@@ -15,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_k8s_netem.cluster.attaching import Attached
     from pytest_k8s_netem.cluster.findings import Finding, Strictness
     from pytest_k8s_netem.cluster.record import Record
     from pytest_k8s_netem.cluster.session import Session
@@ -41,6 +41,7 @@ class ImpairedTest:
     def __init__(self, session: Session, nodeid: str, reader: SpecReader, strictness: Strictness) -> None:
         self._session, self._nodeid, self._reader, self._strictness = session, nodeid, reader, strictness
         self._declared: dict[str, _Declared] = {}
+        self._attached: list[Attached] = []
         self.profiles = NetemProfiles()
         self.found: list[Finding] = []
 
@@ -109,5 +110,17 @@ class ImpairedTest:
     def chaos(self) -> Netem:
         """The value of the fixture ``netem``."""
         session = self._session
-        attach = partial(session.attach, nodeid=self._nodeid)
-        return Netem(session.portal, session.provider, self._reader, session.measuring, ended=self.ended, attach=attach)
+        return Netem(
+            session.portal, session.provider, self._reader, session.measuring, ended=self.ended, attach=self.attach
+        )
+
+    def attach(self, container: object, as_: str) -> Attached:
+        """A container for this test, see :meth:`Netem.attach`."""
+        made = self._session.attach(container, as_, self._nodeid)
+        self._attached.append(made)
+        return made
+
+    def detach(self) -> None:
+        """Let go of the test's containers, the last first."""
+        while self._attached:
+            self._attached.pop().detach()

@@ -6,12 +6,10 @@ import os
 import weakref
 
 from pytest_k8s_netem.api.memory import MemoryApi
-from pytest_k8s_netem.cluster import attaching
+from pytest_k8s_netem.cluster.attaching import Containers
 from pytest_k8s_netem.cluster.provider import Completed
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
-from pytest_k8s_netem.docker.attachments import Attachments
-from pytest_k8s_netem.docker.channels import RoutedChannels
 from pytest_k8s_netem.local.embedded import EmbeddedCluster
 from pytest_k8s_netem.local.manifests import check
 
@@ -78,16 +76,16 @@ class LocalProvider:
     name = "local"
 
     def __init__(self, choices: Choices, directory: Path, events: EventLog, api: Api | None = None) -> None:
-        self.api: Api = MemoryApi() if api is None else api
+        containers = Containers(MemoryApi() if api is None else api, choices.agent_image, directory, events)
+        self.api = containers.api
+        self.attachments = containers.attachments
         self._runtime = Runtime(self.api)
         self._embedded = EmbeddedCluster(
             self._runtime, directory, nodes=choices.nodes, gate=self._gate, farewell=self._farewell
         )
-        containers = attaching.channels(choices.agent_image, directory)
-        self.attachments = Attachments(self.api, containers, events)
         self.controller = TrafficController(
             self._runtime,
-            RoutedChannels(self._embedded.channels, containers),
+            containers.beside(self._embedded.channels),
             identity=f"run {directory.name}",
             emit=events,
             scripts=(self._launch, directory / "scripts") if choices.allow_script else None,

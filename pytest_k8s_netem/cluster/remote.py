@@ -10,6 +10,7 @@ from typing import Any
 from pytest_k8s_netem.api.connection import Connection
 from pytest_k8s_netem.api.kubernetes import KubernetesApi
 from pytest_k8s_netem.api.protocol import NAMESPACES, SERVICEACCOUNTS
+from pytest_k8s_netem.cluster.attaching import Containers
 from pytest_k8s_netem.cluster.control import InProcess
 from pytest_k8s_netem.cluster.provider import Completed
 from pytest_k8s_netem.cluster.readiness import made
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.cluster.control import Control
     from pytest_k8s_netem.cluster.session import Choices
     from pytest_k8s_netem.controller.witness import Witness
+    from pytest_k8s_netem.docker.attachments import Attachments
     from pytest_k8s_netem.run.events import EventLog
 
 SERVICE_ACCOUNT_WITHIN = 30.0
@@ -83,6 +85,19 @@ class RemoteProvider:
             raise ClusterError(f"provider {self.name} is not connected to its cluster")
         return self._control.witness
 
+    @property
+    def attachments(self) -> Attachments:
+        """Containers beside the cluster's pods.
+
+        :raises ClusterError: before :meth:`connect`, and where the controller does not run in this process.
+        """
+        if self._control is None or self._control.attachments is None:
+            raise ClusterError(
+                f"provider {self.name}: the controller in the cluster does not reach containers of this machine's "
+                "Docker; attach them in a run with --netem-provider=local"
+            )
+        return self._control.attachments
+
     async def connect(self, agent_image: str) -> None:
         """Start the controller.
 
@@ -102,7 +117,8 @@ class RemoteProvider:
     def control(self) -> Control:
         """Where the controller is to run: in this process."""
         identity = f"run {self.directory.name}"
-        return InProcess(self._cluster, self._sockets, self.agent_image, identity=identity, emit=self._events)
+        containers = Containers(self._cluster, self.choices.agent_image, self.directory, self._events)
+        return InProcess(containers, self._sockets, self.agent_image, identity=identity, emit=self._events)
 
     async def disconnect(self) -> None:
         """Heal everything and end what :meth:`connect` began; nothing happens if it did not."""

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from pytest_k8s_netem.run import dying
 from pytest_k8s_netem.run.retry import backoff
@@ -30,9 +30,10 @@ async def happenings() -> AsyncGenerator[str, None]:
     while True:
         since = time.time() - 1  # what happens before the program listens is told too
         yield ""
-        async for container in _events(since):
-            failures = 0
-            yield container
+        async with aclosing(_events(since)) as told:
+            async for container in told:
+                failures = 0
+                yield container
         failures += 1
         _log.warning("docker events ended; asked again")
         await asyncio.sleep(backoff(failures, 0.1))
