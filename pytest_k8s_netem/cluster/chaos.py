@@ -118,6 +118,7 @@ class Netem:
                     netem.attach(container, as_="redis")
                     yield container
 
+
             @pytest.mark.netem(delay="100ms", pods="container/redis")
             def test_slow_redis(redis): ...
 
