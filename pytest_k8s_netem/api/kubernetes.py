@@ -77,12 +77,13 @@ class KubernetesApi:
             watch.stop()
             self._watches.discard(watch)
 
-    async def create(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+    async def create(self, kind: Kind, obj: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """See :meth:`Api.create`."""
         new = typed(kind, obj)
         where = one_namespace(kind, new["metadata"], namespace)
         key = key_of(kind, str(new["metadata"].get("name", "")), where)
-        return await self._request("POST", _path(kind, key.namespace), body=new)
+        query = {"dryRun": "All"} if dry_run else None
+        return await self._request("POST", _path(kind, key.namespace), query, body=new)
 
     async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         """See :meth:`Api.replace`."""

@@ -93,7 +93,7 @@ class MemoryApi:
             if not self._closed:
                 await history.changed(version)
 
-    async def create(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+    async def create(self, kind: Kind, obj: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """See :meth:`Api.create`."""
         new = typed(kind, obj)
         meta = new["metadata"]
@@ -104,6 +104,8 @@ class MemoryApi:
         metadata.validate(kind, new)
         key = key_of(kind, meta["name"], one_namespace(kind, meta, namespace))
         self._enter(key)
+        if dry_run:
+            return self._out(self._made(kind, key.namespace, new))
         return self._out(self._insert(kind, key.namespace, new))
 
     async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
@@ -144,9 +146,19 @@ class MemoryApi:
     # Storing
 
     def _insert(self, kind: Kind, namespace: str, new: Object) -> Object:
-        obj = typed(kind, new)
+        obj = self._made(kind, namespace, new)
         meta = obj["metadata"]
         key = Key(kind, namespace, meta["name"])
+        stored = self._store(key, "ADDED", obj)
+        self._uids.add(meta["uid"])
+        if (mine := owners(obj)) and not mine & self._uids:  # as the garbage collector does: its owner is gone
+            self._delete(key, None)
+        return stored
+
+    def _made(self, kind: Kind, namespace: str, new: Object) -> Object:
+        """The object as it is stored when it is new."""
+        obj = typed(kind, new)
+        meta = obj["metadata"]
         metadata.stamp(obj)
         if kind.namespaced:
             meta["namespace"] = namespace
@@ -157,11 +169,7 @@ class MemoryApi:
             if kind.name in FIRST_STATUS:
                 obj["status"] = dict(FIRST_STATUS[kind.name])
         self._admitted(kind, obj, None)
-        stored = self._store(key, "ADDED", obj)
-        self._uids.add(meta["uid"])
-        if (mine := owners(obj)) and not mine & self._uids:  # as the garbage collector does: its owner is gone
-            self._delete(key, None)
-        return stored
+        return obj
 
     def _update(self, key: Key, new: Object, subresource: str) -> Object:
         old = self._find(key)

@@ -31,6 +31,27 @@ DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 REPLICASETS = Kind("apps/v1", "ReplicaSet", "replicasets")
 ENDPOINTSLICES = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
+SECRETS = Kind("v1", "Secret", "secrets")
+ROLES = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+ROLEBINDINGS = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+CLUSTERROLES = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False)
+CLUSTERROLEBINDINGS = Kind(
+    "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
+)
+ACCESS_REVIEWS = Kind(
+    "authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False
+)
+"""Created to ask whether we may do something; the answer is its status; never kept."""
+DEFINITIONS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
+MUTATING_WEBHOOKS = Kind(
+    "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", namespaced=False
+)
+VALIDATING_WEBHOOKS = Kind(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    namespaced=False,
+)
 BINDINGS = Kind("v1", "Binding", "bindings")
 """Created to put a pod on a node, once (``metadata.name`` is the pod's, ``target.name`` the node's); never read."""
 TRAFFICPROFILES = Kind("k8s-netem.riasc.eu/v1", "TrafficProfile", "trafficprofiles", namespaced=False)
@@ -64,8 +85,8 @@ class Api(Protocol):
     def watch(self, kind: Kind, resource_version: str, namespace: str | None = None) -> AsyncGenerator[Change, None]:
         """Changes after a version, without end; 410 Expired when it is too old to resume from."""
 
-    async def create(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
-        """Make it (409 AlreadyExists, 422 Invalid); ``generateName`` is honoured."""
+    async def create(self, kind: Kind, obj: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
+        """Make it (409 AlreadyExists, 422 Invalid); ``generateName`` is honoured; ``dry_run`` keeps nothing."""
 
     async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         """Put it in place of the one with that name (409 Conflict if it carries another resourceVersion)."""

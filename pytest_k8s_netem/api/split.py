@@ -33,9 +33,9 @@ class SplitApi:
         """See :meth:`Api.watch`."""
         return self._of(kind).watch(kind, resource_version, namespace)
 
-    async def create(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+    async def create(self, kind: Kind, obj: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """See :meth:`Api.create`."""
-        return await self._of(kind).create(kind, obj, namespace)
+        return await self._of(kind).create(kind, obj, namespace, dry_run=dry_run)
 
     async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         """See :meth:`Api.replace`."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pytest_k8s_netem.api.mergepatch import copied
 from pytest_k8s_netem.cluster.controlplane import ControlPlane
-from pytest_k8s_netem.cluster.definition import define
 from pytest_k8s_netem.cluster.local import LocalProvider
+from pytest_k8s_netem.kube.definition import define
 from pytest_k8s_netem.local.collector import Collector
 from pytest_k8s_netem.local.namespaces import Namespaces
 from pytest_k8s_netem.local.podspec import DEFAULT_GRACE

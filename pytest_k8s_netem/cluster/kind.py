@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_k8s_netem.cluster.remote import RemoteProvider
 from pytest_k8s_netem.errors import ProviderError
 from pytest_k8s_netem.kube import kind
-from pytest_k8s_netem.kube.image import built
+from pytest_k8s_netem.kube.image import AGENT, built
 from pytest_k8s_netem.run.sharing import Share
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ class KindProvider(RemoteProvider):
         await self.cluster.load(name)
 
     async def _agent_image(self) -> str:
-        return self.choices.agent_image or await built()
+        return self.choices.agent_image or await built(AGENT)
 
     async def _found(self) -> None:
         """See that there is a cluster; who fails to make it says so for all."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_k8s_netem.kube import image
 from pytest_k8s_netem.kube.ephemeral import CONTAINER, SECURITY
+from pytest_k8s_netem.kube.install.names import NAMESPACE, SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from pytest_k8s_netem.api.protocol import Object
@@ -18,8 +22,8 @@ PATIENCE = 10
 STARTED = f"test -e {READY} || test $(($(date +%s) - $(stat -c %Y {image.SOCKET}))) -ge {PATIENCE}"
 NO_TOKEN = "netem-no-token"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
-SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
-"""Namespaces that are never touched."""
+OLDEST = (1, 29)
+"""The first Kubernetes that has native sidecars unless told otherwise (KEP-753)."""
 
 
 def container(image_name: str) -> Object:
@@ -54,10 +58,16 @@ def patch(pod: Object, namespace: str, image_name: str) -> list[dict[str, Any]]:
     The pod is as an admission request brings it: without a name, and perhaps without a namespace of its own.
     """
     spec = pod["spec"]
-    if namespace in SYSTEM or spec.get("hostNetwork") or _windows(spec) or has(pod):
+    if namespace in (*SYSTEM, NAMESPACE) or spec.get("hostNetwork") or _windows(spec) or has(pod):
         return []
     volume = {"name": NO_TOKEN, "emptyDir": {}}
     return [_first(spec, "initContainers", container(image_name)), _first(spec, "volumes", volume)]
+
+
+def supported(version: Mapping[str, str]) -> bool:
+    """Whether a cluster whose API server says this of its version (``/version``) has native sidecars."""
+    digits = [re.match(r"\d+", str(version.get(part, ""))) for part in ("major", "minor")]
+    return tuple(int(found[0]) if found else 0 for found in digits) >= OLDEST
 
 
 def has(pod: Object) -> bool:

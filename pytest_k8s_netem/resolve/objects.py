@@ -29,6 +29,8 @@ TEMPLATE_LABEL = "pod-template-hash"
 """On a Deployment's pods: how the name of their ReplicaSet ends."""
 SYSTEM_LABEL = "kubernetes.io/os"
 """On every node, and in node selectors: its operating system."""
+POD_SECURITY = "pod-security.kubernetes.io/enforce"
+"""On a namespace: what its pods may ask for (Pod Security Standards)."""
 
 
 def metadata(obj: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -54,6 +56,12 @@ def status(obj: Mapping[str, Any]) -> Mapping[str, Any]:
 def namespace(key: str) -> str:
     """The namespace in a key ``namespace/name``."""
     return key.partition("/")[0]
+
+
+def pod_security(of_namespace: Mapping[str, str]) -> str:
+    """The label by which a namespace refuses pods with the agent's capabilities; "" = it takes them."""
+    level = of_namespace.get(POD_SECURITY, "")
+    return f"{POD_SECURITY}={level}" if level in ("baseline", "restricted") else ""
 
 
 def finished(pod: Mapping[str, Any]) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PREFIX = "k8s-netem.riasc.eu/"
 RUN, TEST, OWNER, EXPIRY = (PREFIX + name for name in ("run", "test", "owner", "expiry"))
+INJECT, INJECTED = f"{PREFIX}inject", "enabled"
+"""The label of namespaces whose pods may be given agents, and its value there."""
 EXPIRY_AFTER = 6 * 3600
 """Seconds after which a sweep may take what carries the label, whoever made it."""
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.cluster.controlplane import program
-from pytest_k8s_netem.cluster.definition import define
 from pytest_k8s_netem.errors import ApiError, ConfigError
+from pytest_k8s_netem.kube.definition import define
 from pytest_k8s_netem.profile.native import render_profile
 from pytest_k8s_netem.profile.parse import parse
 

@@ -46,6 +46,18 @@ class TestObjects:
 
         run(scenario)
 
+    def test_a_dry_run_makes_nothing(self, run: Run) -> None:
+        async def scenario(api: Api, namespace: str) -> None:
+            made = await api.create(PODS, pod("web"), namespace, dry_run=True)
+            assert made["metadata"]["name"] == "web"
+            with refused(404, "NotFound"):
+                await api.get(PODS, "web", namespace)
+            await api.create(PODS, pod("web"), namespace)
+            with refused(409, "AlreadyExists"):
+                await api.create(PODS, pod("web"), namespace, dry_run=True)
+
+        run(scenario)
+
     def test_generate_name(self, run: Run) -> None:
         async def scenario(api: Api, namespace: str) -> None:
             first = await api.create(PODS, pod(generateName="web-"), namespace)

@@ -87,16 +87,3 @@ def test_nobody_else_is_in_while_one_is_alone(tmp_path: Path) -> None:
         await asyncio.gather(*(use(Share(tmp_path, "thing")) for _ in range(8)))
 
     asyncio.run(main())
-
-
-def test_the_image_is_named_by_what_is_in_it() -> None:
-    context = image.files()
-    assert image.tag(context) == image.tag(dict(reversed(context.items())))
-    assert image.tag(context) != image.tag({**context, "pytest_k8s_netem/errors.py": b""})
-    assert image.archive(context) == image.archive(image.files())
-
-
-def test_the_image_holds_the_shipped_set_and_nothing_else() -> None:
-    rooms = {path.split("/")[1] for path in image.files() if "/" in path}
-    assert rooms == {"__init__.py", "errors.py", "agent", "model"}
-    assert all(path.endswith(".py") for path in image.files() if path != "Dockerfile")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Kind
+from pytest_k8s_netem.api.protocol import DEFINITIONS, TRAFFICPROFILES
 from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.profile.schema import definition
 from pytest_k8s_netem.run.retry import attempts
@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_k8s_netem.api.protocol import Api, Object
 
-DEFINITIONS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 SERVED_WITHIN = 30.0
 """Seconds; it takes up to 2 s."""
 

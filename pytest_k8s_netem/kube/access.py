@@ -1,0 +1,52 @@
+"""What the webhook asks about a namespace: its labels, and whether the controller may start relays in its pods."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pytest_k8s_netem.api.protocol import ACCESS_REVIEWS, NAMESPACES
+from pytest_k8s_netem.kube.admission import Namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.api.protocol import Api
+
+KNOWN_FOR = 10.0
+"""Seconds that a yes is believed; a no is asked again each time, since somebody may be about to change it."""
+NEEDED = (("get", "exec"), ("create", "exec"), ("patch", "ephemeralcontainers"))
+"""Verbs and subresources of pods: a websocket begins as a GET, and newer API servers ask for create as well."""
+
+
+class Access:
+    """Answers by SelfSubjectAccessReview, which every account may make: what counts is what the API server allows."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._allowed: dict[str, float] = {}
+
+    async def namespace(self, name: str) -> Namespace:
+        """What counts of a namespace.
+
+        :raises ApiError: if the API server does not say.
+        """
+        found, reachable = await asyncio.gather(self._api.get(NAMESPACES, name), self.reachable(name))
+        return Namespace(name, found["metadata"].get("labels") or {}, reachable)
+
+    async def reachable(self, namespace: str) -> bool:
+        """Whether the controller may do all that it needs in pods of the namespace.
+
+        :raises ApiError: if the API server does not say.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._allowed.get(namespace, 0) > now:
+            return True
+        answers = await asyncio.gather(*(self._may(namespace, *needed) for needed in NEEDED))
+        self._allowed.pop(namespace, None)
+        if all(answers):
+            self._allowed[namespace] = now + KNOWN_FOR
+        return all(answers)
+
+    async def _may(self, namespace: str, verb: str, subresource: str) -> bool:
+        asked = {"namespace": namespace, "verb": verb, "resource": "pods", "subresource": subresource}
+        review = await self._api.create(ACCESS_REVIEWS, {"spec": {"resourceAttributes": asked}})
+        return bool((review.get("status") or {}).get("allowed"))
