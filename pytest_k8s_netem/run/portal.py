@@ -6,6 +6,8 @@ import asyncio
 import os
 import selectors
 import threading
+import time
+from concurrent.futures import wait
 from contextlib import suppress
 
 from pytest_k8s_netem.run.forks import keep_from_children
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+SLICE = 0.5
+"""Seconds of one wait: Python notices a signal that comes just before a wait only when that wait is over."""
 STOP_WITHIN = 10.0
 """Seconds that cancelled work has to end in."""
 
@@ -60,11 +64,14 @@ class Portal:
             work.close()
             raise RuntimeError("called on the event loop's own thread, which would wait for itself")
         future = self.submit(work)
-        try:
-            return future.result(timeout)
-        except TimeoutError:
-            future.cancel()
-            raise
+        end = None if timeout is None else time.monotonic() + timeout
+        while not future.done():
+            left = SLICE if end is None else min(SLICE, end - time.monotonic())
+            if left <= 0:
+                future.cancel()
+                raise TimeoutError
+            wait([future], left)
+        return future.result()
 
     def stop(self) -> None:
         """Cancel what still runs, wait for it, end the thread. Nothing happens if it never began, or in a child."""
