@@ -65,6 +65,7 @@ def _choices(settings: Settings) -> Choices:
         settings.kind_image,
         settings.kind_config,
         settings.agent_image,
+        settings.image,
     )
 
 

@@ -76,6 +76,7 @@ OPTIONS = (
     ),
     Option("kind_image", "text", "", "kind: image of the nodes; else KIND_NODE_IMAGE, or kind's own", metavar="IMAGE"),
     Option("kind_config", "text", "", "kind: configuration file, in place of --netem-nodes", metavar="PATH"),
+    Option("image", "text", "", "Image of the controller in a registry; else it is built here", metavar="IMAGE"),
     Option("agent_image", "text", "", "Image of the agent in a registry; else it is built here", metavar="IMAGE"),
     Option(
         "namespace_scope",
@@ -124,6 +125,7 @@ class Settings(NamedTuple):
     keep: str
     kind_image: str
     kind_config: str
+    image: str
     agent_image: str
     namespace_scope: str
     seed: int | None

@@ -53,9 +53,9 @@ class OverlayApi:
         there, _, here = resource_version.partition(JOINT)
         return _merged(self._there.watch(kind, there), self._here.watch(kind, here, self._namespace))
 
-    async def create(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+    async def create(self, kind: Kind, obj: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """See :meth:`Api.create`."""
-        return await self._of(kind, _where(obj, namespace)).create(kind, obj, namespace)
+        return await self._of(kind, _where(obj, namespace)).create(kind, obj, namespace, dry_run=dry_run)
 
     async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         """See :meth:`Api.replace`."""

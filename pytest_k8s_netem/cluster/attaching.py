@@ -12,7 +12,7 @@ from pytest_k8s_netem.docker.channels import ContainerChannels, RoutedChannels, 
 from pytest_k8s_netem.docker.helper import Helpers
 from pytest_k8s_netem.docker.joining import Joining
 from pytest_k8s_netem.errors import ApiError
-from pytest_k8s_netem.kube.image import built
+from pytest_k8s_netem.kube.image import AGENT, built
 from pytest_k8s_netem.local.joined import JoinedAgent
 from pytest_k8s_netem.resolve.objects import CONTAINERS
 
@@ -38,7 +38,7 @@ class Containers:
 
     def __init__(self, cluster: Api, agent_image: str, directory: Path, emit: EventLog) -> None:
         async def image() -> str:
-            return agent_image or await built()
+            return agent_image or await built(AGENT)
 
         store = cluster if isinstance(cluster, MemoryApi) else MemoryApi()
         self.api: Api = cluster if store is cluster else OverlayApi(store, cluster, PODS, CONTAINERS)

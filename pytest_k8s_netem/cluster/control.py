@@ -27,12 +27,14 @@ class Control(Protocol):
     """What brings TrafficProfiles into force.
 
     :ivar api: where TrafficProfiles go, and all else. :ivar attachments: containers beside its pods; None = no way.
-    :ivar lease: ``namespace/name`` that profiles name; "" = none.
     """
 
     api: Api
     attachments: Attachments | None
-    lease: str
+
+    @property
+    def lease(self) -> str:
+        """``namespace/name`` of the Lease that profiles name; "" = they end with this process."""
 
     @property
     def witness(self) -> Witness:

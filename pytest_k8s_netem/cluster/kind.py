@@ -6,10 +6,13 @@ import asyncio
 import os
 from pathlib import Path
 
+from pytest_k8s_netem.cluster.installed import Installed
 from pytest_k8s_netem.cluster.remote import RemoteProvider
-from pytest_k8s_netem.errors import ProviderError
+from pytest_k8s_netem.errors import NetemError, ProviderError
 from pytest_k8s_netem.kube import kind
-from pytest_k8s_netem.kube.image import AGENT, built
+from pytest_k8s_netem.kube.image import AGENT, CONTROLLER, built
+from pytest_k8s_netem.kube.install.apply import install
+from pytest_k8s_netem.run.identity import Identity
 from pytest_k8s_netem.run.sharing import Share
 
 TYPE_CHECKING = False
@@ -44,16 +47,21 @@ class KindProvider(RemoteProvider):
         :raises ProviderError: if kind, Docker or one of their parts is missing.
         """
         await kind.check()
-        image = asyncio.ensure_future(self._agent_image())
+        images = asyncio.ensure_future(self._images())
         try:
             async with self._share.alone():
                 self._share.join()
                 await self._found()
-                name = await image
-                await self.cluster.load(name)
+                controller, agent = await images
+                await self.cluster.provide(controller, agent)
+                await self._install(controller, agent)
         finally:
-            image.cancel()
-        await self.connect(name)
+            images.cancel()
+        await self.connect(agent)
+
+    def control(self) -> Installed:
+        """The controller in the cluster, which all processes of a run share."""
+        return Installed(self._cluster, self._sockets, Identity.named(self.directory.name))
 
     async def stop(self) -> None:
         """Delete the cluster, if a process of this run made it, nobody uses it any more and it is not to be kept."""
@@ -80,8 +88,16 @@ class KindProvider(RemoteProvider):
         """Bring an image of the local Docker to the nodes."""
         await self.cluster.load(name)
 
-    async def _agent_image(self) -> str:
-        return self.choices.agent_image or await built(AGENT)
+    async def _images(self) -> tuple[str, str]:
+        """Names of the controller's image and the agent's, both in Docker."""
+        controller, agent = self.choices.controller_image, self.choices.agent_image
+        return controller or await built(CONTROLLER), agent or await built(AGENT)
+
+    async def _install(self, controller: str, agent: str) -> None:
+        try:
+            await install(self._cluster, controller_image=controller, agent_image=agent)
+        except NetemError as error:
+            raise ProviderError(f"provider kind: the controller cannot be installed: {error}") from None
 
     async def _found(self) -> None:
         """See that there is a cluster; who fails to make it says so for all."""

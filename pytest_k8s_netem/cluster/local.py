@@ -74,6 +74,7 @@ class LocalProvider:
     """
 
     name = "local"
+    lease = ""
 
     def __init__(self, choices: Choices, directory: Path, events: EventLog, api: Api | None = None) -> None:
         containers = Containers(MemoryApi() if api is None else api, choices.agent_image, directory, events)

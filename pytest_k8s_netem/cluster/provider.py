@@ -44,12 +44,16 @@ class RunningCommand(Protocol):
 
 
 class Provider(Protocol):
-    """A cluster and the ways into its pods; one conformance suite holds for all."""
+    """A cluster and the ways into its pods; one conformance suite holds for all.
+
+    :ivar lease: ``namespace/name`` of the Lease that this run's profiles name; "" = they end with this process anyway.
+    """
 
     name: str
     api: Api
     witness: Witness
     attachments: Attachments
+    lease: str
 
     async def start(self) -> None:
         """Serve the API; impair what is in it.

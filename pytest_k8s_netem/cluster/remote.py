@@ -98,6 +98,11 @@ class RemoteProvider:
             )
         return self._control.attachments
 
+    @property
+    def lease(self) -> str:
+        """See :attr:`Control.lease`."""
+        return self._control.lease if self._control is not None else ""
+
     async def connect(self, agent_image: str) -> None:
         """Start the controller.
 

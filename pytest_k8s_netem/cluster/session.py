@@ -52,7 +52,7 @@ class Choices:
     :ivar timeout: seconds for pods to become ready. :ivar seed: of the run; None = drawn.
     :ivar cluster: name of one to use, or to make if there is none. :ivar keep: ``never``, ``on-failure``, ``always``.
     :ivar kind_image: of the nodes; "" = KIND_NODE_IMAGE or kind's own. :ivar kind_config: path of kind's configuration.
-    :ivar agent_image: the agent's, in a registry; "" = built here.
+    :ivar agent_image: the agent's, in a registry; "" = built here. :ivar controller_image: likewise.
     """
 
     provider: str = "local"
@@ -66,6 +66,7 @@ class Choices:
     kind_image: str = ""
     kind_config: str = ""
     agent_image: str = ""
+    controller_image: str = ""
 
 
 class Session:
@@ -115,7 +116,8 @@ class Session:
         """What turns a test's specs into objects."""
         seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{nodeid}".encode()).digest()[:4], "big")
         suffix = f"{self.identity.name}-{_short(nodeid)}"
-        return SpecReader(namespace, suffix, seed, self.choices.engine, folders, self.identity.labels(nodeid))
+        labels = self.identity.labels(nodeid)
+        return SpecReader(namespace, suffix, seed, self.choices.engine, folders, labels, self.provider.lease)
 
     def make_namespace(self, nodeid: str) -> Namespace:
         """A fresh namespace with a valid name of its own.

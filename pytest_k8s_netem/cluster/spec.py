@@ -82,6 +82,7 @@ class SpecReader:
 
     :ivar namespace: the test's. :ivar suffix: makes object names unique in the run. :ivar seed: of the test.
     :ivar folders: where a profile's file is looked for, in order. :ivar labels: put on the object.
+    :ivar lease: of the run, which the object is to end with; "" = none.
     """
 
     namespace: str
@@ -90,6 +91,7 @@ class SpecReader:
     engine: str
     folders: Sequence[Path] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    lease: str = ""
 
     def read(self, spec: Spec) -> Object:
         """The object, checked.
@@ -102,6 +104,8 @@ class SpecReader:
         if self.engine != "auto":
             obj["spec"].setdefault("engine", self.engine)
         obj["spec"].setdefault("seed", self._seed(spec.name))
+        if self.lease:
+            obj["spec"].setdefault("lease", self.lease)
         if spec.order:
             obj["spec"].setdefault("order", list(spec.order))
         _check_face(spec)

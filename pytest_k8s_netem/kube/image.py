@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent.parent
 PROGRAM = ("python3", "-I", "-S", "/opt/netem/pytest_k8s_netem/agent")
-"""The agent inside its image."""
+"""The agent inside its image, and inside the controller's, where it relays."""
 SOCKET = "/dev/netem"
 """Where its keeper listens: the one writable place of a container whose root is read-only, and of it alone."""
 
@@ -52,10 +52,10 @@ AGENT = Image("pytest-k8s-netem/agent", "agent.Dockerfile", ("__init__.py", "err
 CONTROLLER = Image(
     "pytest-k8s-netem/controller",
     "controller.Dockerfile",
-    ("__init__.py", "errors.py", "model", "profile", "resolve", "judge", "run", "api", "controller", "kube"),
+    ("__init__.py", "errors.py", "agent", "model", "profile", "resolve", "judge", "run", "api", "controller", "kube"),
     REQUIREMENTS,
 )
-"""The rooms up to kube; neither pytest nor what builds the embedded cluster."""
+"""The rooms up to kube, and the agent's relay; neither pytest nor what builds the embedded cluster."""
 
 
 def tag(image: Image, files: Mapping[str, bytes]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,8 @@ from pytest_k8s_netem.kube.programs import run
 
 OLDEST = (0, 20)
 """The first kind whose nodes come with native sidecars and ephemeral containers by default (Kubernetes 1.27)."""
+LIST_IMAGES = ("ctr", "--namespace=k8s.io", "images", "list", "--quiet")
+"""Prints the names of a node's images."""
 READY_WITHIN = 180
 """Seconds for the nodes to be ready; 8 are usual."""
 
@@ -46,11 +49,21 @@ class KindCluster:
         """Write its kubeconfig."""
         await run("kind", "export", "kubeconfig", *self._named())
 
-    async def load(self, image: str) -> None:
-        """Bring an image of the local Docker to all nodes; one that Docker has not is pulled first."""
-        if not await run("docker", "image", "inspect", "--format", "{{.Id}}", image, check=False):
-            await run("docker", "pull", "--quiet", image)
-        await run("kind", "load", "docker-image", image, "--name", self.name)
+    async def load(self, *images: str) -> None:
+        """Bring images of the local Docker to all nodes; one that Docker has not is pulled first."""
+        for image in images:
+            if not await run("docker", "image", "inspect", "--format", "{{.Id}}", image, check=False):
+                await run("docker", "pull", "--quiet", image)
+        await run("kind", "load", "docker-image", *images, "--name", self.name)
+
+    async def provide(self, *images: str) -> None:
+        """The same for images whose names stand for their content: what every node has is not brought again."""
+        nodes = (await run("kind", "get", "nodes", "--name", self.name)).split()
+        there = await asyncio.gather(*(run("docker", "exec", node, *LIST_IMAGES, check=False) for node in nodes))
+        known = [set(names.split()) for names in there]
+        lacking = [name for name in images if not all(f"docker.io/{name}" in names for names in known)]
+        if lacking:
+            await self.load(*lacking)
 
     async def delete(self) -> None:
         """Delete it; no error if it is gone already."""

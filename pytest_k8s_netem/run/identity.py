@@ -8,7 +8,7 @@ import re
 import secrets
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class Identity:
         run = hashlib.sha256(uid.encode()).hexdigest()[:8] if uid else secrets.token_hex(4)
         user = next((environ[name] for name in ("USER", "LOGNAME", "USERNAME") if environ.get(name)), "somebody")
         return cls(run, environ.get("PYTEST_XDIST_WORKER", ""), label_value(f"{user}.{socket.gethostname()}"))
+
+    @classmethod
+    def named(cls, name: str, environ: Mapping[str, str] = os.environ) -> Identity:
+        """This process's, by its :attr:`name`, which stands for run and worker."""
+        run, _, worker = name.partition("-")
+        return replace(cls.of(environ), run=run, worker=worker)
 
     @property
     def name(self) -> str:

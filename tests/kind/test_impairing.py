@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_k8s_netem.errors import ClusterError
+from pytest_k8s_netem.api.protocol import LEASES, SERVICEACCOUNTS, TRAFFICPROFILES, Kind
+from pytest_k8s_netem.cluster.readiness import made
+from pytest_k8s_netem.controller.moments import microtime
+from pytest_k8s_netem.errors import ClusterError, NetemError
+from pytest_k8s_netem.kube.install import optin
+from pytest_k8s_netem.kube.install.names import NAMESPACE
+from pytest_k8s_netem.kube.sweeping import sweep
+from pytest_k8s_netem.run.identity import EXPIRY, RUN
 
 VICTIM = """
 import os, signal
@@ -27,7 +35,9 @@ LEASE, MORE = 30, 5
 
 
 def agents(pod: Any) -> list[dict[str, Any]]:
-    return [c for c in pod.object["spec"].get("ephemeralContainers", ()) if c["name"].startswith("netem-agent")]
+    spec = pod.object["spec"]
+    there = [*spec.get("initContainers", ()), *spec.get("ephemeralContainers", ())]
+    return [container for container in there if container["name"].startswith("netem-agent")]
 
 
 @pytest.mark.netem(rtt="60ms", pods="app=client", to="app=server")
@@ -53,13 +63,46 @@ def test_a_pod_gets_one_agent_that_may_do_two_things(pair: Any, rtt: Callable[[]
         with netem.impair(delay="20ms", pods="app=client", to="app=server"):
             assert rtt() >= 20
     [agent] = agents(pair.pod("client"))
+    assert agent["name"] == "netem-agent", "the webhook has put it there"
+    at_most_two_things(agent)
+    [mount] = agent["volumeMounts"]
+    assert mount["name"] == "netem-no-token", "nothing but an empty folder in the place of a token"
+
+
+def at_most_two_things(agent: dict[str, Any]) -> None:
     allowed = agent["securityContext"]
     assert allowed["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}
     assert allowed["readOnlyRootFilesystem"]
     assert not allowed["privileged"]
     assert not allowed["allowPrivilegeEscalation"]
-    assert not agent.get("volumeMounts"), "no service account's token"
     assert not agent.get("ports")
+
+
+@pytest.fixture
+def closed(pair: Any) -> Iterator[str]:
+    """A namespace that nobody has opened to the controller."""
+    name = f"netem-closed-{secrets.token_hex(3)}"
+    with pair.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}):
+        pair._portal.call(made(pair._provider.api, SERVICEACCOUNTS, "default", name, 30))
+        yield name
+
+
+def test_a_namespace_is_opened_before_its_pods_are_touched(pair: Any, netem: Any, pod: Any, closed: str) -> None:
+    """Pods that ran before get their agent beside their containers."""
+    pair.apply(pod("early", "sleep", "infinity"), namespace=closed)
+    pair.wait_ready(namespace=closed)
+    early = pair.pod("early", namespace=closed)
+    said = {"pods": "app=early", "namespaces": closed, "delay": "40ms", "inert": "ignore"}
+    with pytest.raises(NetemError, match=f"netem namespace enable {closed}"), netem.impair(**said):
+        pass
+    assert agents(early) == []
+    pair._portal.call(optin.enable(pair._provider.api, closed))
+    with netem.impair(**said) as profile:
+        profile.assert_rtt(median=("40ms", "90ms"))
+    [agent] = agents(early)
+    assert agent["name"].startswith("netem-agent-")
+    at_most_two_things(agent)
+    assert not agent.get("volumeMounts"), "no service account's token"
 
 
 def test_a_pod_that_runs_as_nobody_is_impaired_too(netem_namespace: Any, netem: Any, pod: Any, pair: Any) -> None:
@@ -118,6 +161,25 @@ def test_a_killed_run_is_healed_by_its_lease(
     while rtt(lone) >= 60:
         assert time.monotonic() < died + LEASE + MORE
         time.sleep(0.5)
-    [agent] = agents(lone)
-    state = lone.object["status"]["ephemeralContainerStatuses"][0]["state"]
-    assert "running" in state, f"{agent['name']} stays, idle"
+    assert not [obj for obj in listed(pair, TRAFFICPROFILES) if "lone" in str(obj["spec"])], "and nothing is left of it"
+
+
+def listed(pair: Any, kind: Kind) -> list[dict[str, Any]]:
+    return pair._portal.call(pair._provider.api.list(kind)).items
+
+
+def test_a_sweep_takes_what_a_dead_run_left(pair: Any) -> None:
+    """Its Lease, which was not renewed for a minute, says that it is dead; its namespace goes with it."""
+    name = f"netem-dead-{secrets.token_hex(3)}"
+    labels = {RUN: name, EXPIRY: str(int(time.time()) + 3600)}
+    spec = {"leaseDurationSeconds": LEASE, "renewTime": microtime(time.time() - 100)}
+    lease = {"metadata": {"name": name, "labels": labels}, "spec": spec}
+    pair._portal.call(pair._provider.api.create(LEASES, lease, NAMESPACE))
+    pair.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    told = [line for line in pair._portal.call(swept(pair._provider.api)) if name in line]
+    assert [line.split(" of ")[0] for line in told] == [f"Namespace {name}", f"Lease {name}"]
+    assert not [line for line in pair._portal.call(swept(pair._provider.api)) if name in line]
+
+
+async def swept(api: Any) -> list[str]:
+    return [line async for line in sweep(api)]

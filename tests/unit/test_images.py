@@ -44,7 +44,8 @@ def test_the_agents_image_holds_the_shipped_set_and_nothing_else() -> None:
 
 
 def test_the_controllers_image_has_what_its_rooms_import() -> None:
-    rooms = [name for name in CONTROLLER.shipped if not name.endswith(".py")]
+    """But for the agent, which is only started there: its relay."""
+    rooms = [name for name in CONTROLLER.shipped if not name.endswith(".py") and name != "agent"]
     blocked = ["pytest", "_pytest", "pyroute2", *(f"pytest_k8s_netem.{room}" for room in ("agent", "local", "cluster"))]
     program = BLOCKED.format(rooms=rooms, blocked=blocked)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

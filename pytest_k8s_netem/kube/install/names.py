@@ -5,6 +5,8 @@ from __future__ import annotations
 NAMESPACE = "k8s-netem"
 CONTROLLER = "netem-controller"
 """Name of the Deployment, its ServiceAccount, its Service, its ClusterRole and the bindings."""
+CONTAINER = "controller"
+"""Its container in the Deployment's pods."""
 AGENTS = "netem-agents"
 """The ClusterRole of what may be done in pods, and the RoleBindings that allow it in one namespace each."""
 WEBHOOKS = "k8s-netem.riasc.eu"

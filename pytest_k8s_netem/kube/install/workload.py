@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_k8s_netem.kube.install.names import CERTIFICATES, CONTROLLER, NAMESPACE, PARTS, PORT
+from pytest_k8s_netem.kube.install.names import CERTIFICATES, CONTAINER, CONTROLLER, NAMESPACE, PARTS, PORT
 from pytest_k8s_netem.kube.webhook import ALIVE, HEALTH
 from pytest_k8s_netem.resolve.objects import POD_SECURITY
 
@@ -70,7 +70,7 @@ def _pod(controller_image: str, agent_image: str) -> Object:
 def _container(controller_image: str, agent_image: str) -> Object:
     field = {"fieldRef": {"fieldPath": "metadata.name"}}
     return {
-        "name": "controller",
+        "name": CONTAINER,
         "image": controller_image,
         "imagePullPolicy": "IfNotPresent",
         "env": [{"name": "NETEM_AGENT_IMAGE", "value": agent_image}, {"name": "NETEM_POD", "valueFrom": field}],
