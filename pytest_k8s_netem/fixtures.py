@@ -66,6 +66,10 @@ def _choices(settings: Settings) -> Choices:
         settings.kind_config,
         settings.agent_image,
         settings.image,
+        settings.kubeconfig,
+        settings.context,
+        settings.namespace,
+        tuple(settings.allow_namespaces.replace(",", " ").split()),
     )
 
 
@@ -73,8 +77,9 @@ def _choices(settings: Settings) -> Choices:
 def netem_cluster(_netem_session: Session, request: pytest.FixtureRequest) -> Cluster:
     """The cluster that runs the pods: ``apply`` a manifest, ``wait_ready``, then ``exec``, ``logs``, ``forward`` ...
 
-    It starts when the first test asks for it, and is gone at the end of the run. Objects go to the namespace
-    ``default`` unless ``namespace=`` says otherwise; for a fresh one take ``netem_namespace``::
+    It starts when the first test asks for it, and is gone at the end of the run, unless it was there before. Objects go
+    to the namespace ``default`` (with a kubeconfig: its own, or ``--netem-namespace``) unless ``namespace=`` says
+    otherwise; for a fresh one take ``netem_namespace``::
 
         with netem_cluster.apply("shop.yaml"):
             netem_cluster.wait_ready("app=web")
@@ -89,7 +94,8 @@ def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> 
     """A fresh namespace with the cluster's methods bound to it; deleted, with its pods, at the end of its scope.
 
     A test that uses it, also through another fixture, has its impairments look for pods here; one that does not,
-    in ``default``. The scope is ``function``, or what ``--netem-namespace-scope`` says::
+    in ``default``. The scope is ``function``, or what ``--netem-namespace-scope`` says. In a cluster where the user of
+    a kubeconfig may not make namespaces it is the one to work in, and only what was applied in it goes at the end::
 
         @pytest.fixture
         def shop(netem_namespace):
@@ -100,7 +106,7 @@ def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> 
     with _refusals(request.config.stash[SETTINGS].missing):
         namespace = _netem_session.make_namespace(request.node.nodeid)
     yield namespace
-    namespace.cluster.delete_namespace(namespace.name)
+    namespace.end()
 
 
 @pytest.fixture
@@ -123,9 +129,9 @@ def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iter
     from pytest_k8s_netem.cluster.impaired import ImpairedTest
 
     settings = request.config.stash[SETTINGS]
-    # Looked up by name: the fixture may have a wider scope, and a test without it has namespace "default".
+    # Looked up by name: the fixture may have a wider scope, and a test without it has the provider's own namespace.
     fresh = "netem_namespace" in request.fixturenames
-    namespace = request.getfixturevalue("netem_namespace").name if fresh else "default"
+    namespace = request.getfixturevalue("netem_namespace").name if fresh else _netem_session.provider.home
     reader = _netem_session.reader(request.node.nodeid, namespace, (request.path.parent, request.config.rootpath))
     strictness = Strictness(settings.inert, settings.unexercised)
     test = ImpairedTest(_netem_session, request.node.nodeid, reader, strictness)

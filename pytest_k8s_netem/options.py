@@ -43,8 +43,8 @@ OPTIONS = (
         "choice",
         "local",
         "What runs the pods: local is the embedded cluster (no Docker); apiserver the same on a real API server; "
-        "kind a cluster in Docker",
-        ("local", "apiserver", "kind"),
+        "kind a cluster in Docker; kubeconfig a cluster that is there",
+        ("local", "apiserver", "kind", "kubeconfig"),
     ),
     Option(
         "engine",
@@ -78,6 +78,23 @@ OPTIONS = (
     Option("kind_config", "text", "", "kind: configuration file, in place of --netem-nodes", metavar="PATH"),
     Option("image", "text", "", "Image of the controller in a registry; else it is built here", metavar="IMAGE"),
     Option("agent_image", "text", "", "Image of the agent in a registry; else it is built here", metavar="IMAGE"),
+    Option(
+        "kubeconfig",
+        "text",
+        "",
+        "kubeconfig: file that names the cluster; else KUBECONFIG, or ~/.kube/config; it is only read",
+        metavar="PATH",
+    ),
+    Option("context", "text", "", "kubeconfig: context in that file; else its current one", metavar="NAME"),
+    Option("namespace", "text", "", "kubeconfig: namespace to work in; else the context's, or default", metavar="NAME"),
+    Option(
+        "allow_namespaces",
+        "text",
+        "",
+        "kubeconfig: namespaces that this run did not make and whose pods may be impaired, with commas between; "
+        "* = all but those of the system",
+        metavar="LIST",
+    ),
     Option(
         "namespace_scope",
         "choice",
@@ -127,6 +144,10 @@ class Settings(NamedTuple):
     kind_config: str
     image: str
     agent_image: str
+    kubeconfig: str
+    context: str
+    namespace: str
+    allow_namespaces: str
     namespace_scope: str
     seed: int | None
     inert: str

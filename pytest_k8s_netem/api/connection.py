@@ -7,12 +7,13 @@ models: answers stay as they came. What it touches is the same in releases 36 an
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from contextlib import suppress
 from urllib.parse import urlencode
 
 from pytest_k8s_netem.api.refusals import refusal, unreachable
-from pytest_k8s_netem.errors import ProviderError
+from pytest_k8s_netem.errors import ApiError, ProviderError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,15 +34,17 @@ class Connection:
     """An API server and our credentials; made by :meth:`from_kubeconfig` or :meth:`in_cluster`. Thread-safe.
 
     :ivar host: ``https://address:port``, without a slash at its end.
+    :ivar context: name of the kubeconfig's context, "" in a cluster. :ivar namespace: that it names, "" = none.
     """
 
-    def __init__(self, configuration: Any) -> None:
+    def __init__(self, configuration: Any, context: str = "", namespace: str = "") -> None:
         from kubernetes.client.rest import RESTClientObject
 
         configuration.connection_pool_maxsize = POOL
         self._configuration = configuration
         self._pools = RESTClientObject(configuration).pool_manager
         self.host = str(configuration.host).rstrip("/")
+        self.context, self.namespace = context, namespace
 
     @classmethod
     def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Connection:
@@ -56,9 +59,12 @@ class Connection:
         try:
             load: Any = config.load_kube_config  # the client has no types
             load(path, context, configuration, persist_config=False)
+            known: Any = config.list_kube_config_contexts
+            contexts, current = known(path)
         except (config.ConfigException, OSError, ValueError) as error:
             raise ProviderError(f"{named} names no cluster: {error}") from None
-        return cls(configuration)
+        chosen = next((one for one in contexts if one["name"] == context), current)
+        return cls(configuration, str(chosen["name"]), str(chosen["context"].get("namespace") or ""))
 
     @classmethod
     def in_cluster(cls) -> Connection:
@@ -157,6 +163,20 @@ class Connection:
         except urllib3.exceptions.HTTPError as error:
             raise unreachable(self.host, error) from None
         return Stream(answer)
+
+    def version(self) -> tuple[int, int]:
+        """Of Kubernetes, as the server says: (1, 34); (0, 0) = it does not say.
+
+        :raises ApiError: if it does not answer.
+        """
+        try:
+            said = self.request("GET", "/version")
+        except ApiError as error:
+            if error.status in (401, 403):
+                return 0, 0
+            raise
+        found = re.match(r"v(\d+)\.(\d+)", str(said.get("gitVersion", "")))
+        return (int(found[1]), int(found[2])) if found else (0, 0)
 
     def close(self) -> None:
         """Close what is idle; streams end when they are closed themselves."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
-
+from pytest_k8s_netem.api.merging import merged
 from pytest_k8s_netem.api.protocol import Listing
 
 TYPE_CHECKING = False
@@ -51,7 +49,7 @@ class OverlayApi:
         if not self._both(kind, namespace):
             return self._of(kind, namespace).watch(kind, resource_version, namespace)
         there, _, here = resource_version.partition(JOINT)
-        return _merged(self._there.watch(kind, there), self._here.watch(kind, here, self._namespace))
+        return merged(self._there.watch(kind, there), self._here.watch(kind, here, self._namespace))
 
     async def create(self, kind: Kind, obj: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """See :meth:`Api.create`."""
@@ -79,28 +77,3 @@ class OverlayApi:
 
 def _where(obj: Object, namespace: str | None) -> str | None:
     return namespace or (obj.get("metadata") or {}).get("namespace")
-
-
-async def _merged(*watches: AsyncGenerator[Change, None]) -> AsyncGenerator[Change, None]:
-    """The changes of all, as they come."""
-    changes: asyncio.Queue[Change | None] = asyncio.Queue()
-
-    async def pump(watch: AsyncGenerator[Change, None]) -> None:
-        try:
-            async with aclosing(watch) as told:
-                async for change in told:
-                    changes.put_nowait(change)
-        finally:
-            changes.put_nowait(None)
-
-    tasks = [asyncio.create_task(pump(watch)) for watch in watches]
-    try:
-        while (change := await changes.get()) is not None:
-            yield change
-        for task in tasks:
-            if task.done():
-                task.result()  # raises what ended it
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

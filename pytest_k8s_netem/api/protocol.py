@@ -54,6 +54,10 @@ VALIDATING_WEBHOOKS = Kind(
 )
 BINDINGS = Kind("v1", "Binding", "bindings")
 """Created to put a pod on a node, once (``metadata.name`` is the pod's, ``target.name`` the node's); never read."""
+ACCESS_REVIEWS = Kind(
+    "authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False
+)
+"""Created to ask what we may do; every authenticated user may, by the ClusterRole ``system:basic-user``."""
 TRAFFICPROFILES = Kind("k8s-netem.riasc.eu/v1", "TrafficProfile", "trafficprofiles", namespaced=False)
 
 

@@ -16,6 +16,13 @@ _MOST = 2000
 """Characters of an answer in no known form that a message repeats."""
 _LEAD = re.compile(r'(?:Invalid|Unsupported|Required) value: (?:"(?:object|array|string|number|integer|boolean)": )?')
 """How the server begins the message of a check, before its own words (k8s.io/apimachinery, util/validation/field)."""
+_DENIED = re.compile(
+    r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "[^"]*"'
+    r'(?: in the namespace "(?P<namespace>[^"]*)"| at the cluster scope)'
+)
+"""How it says which right is missing (k8s.io/apiserver, pkg/endpoints/handlers/responsewriters/errors.go)."""
+UNSPACED = frozenset({"namespaces", "nodes", "trafficprofiles", "customresourcedefinitions"})
+"""Resources that are in no namespace; of others, the cluster's scope is all namespaces."""
 
 
 def refusal(status: int, body: bytes) -> ApiError:
@@ -39,6 +46,8 @@ def of_status(said: dict[str, Any], status: int = 0) -> ApiError:
         message = f"{head} is invalid"
     else:
         problems = []
+    if code == HTTPStatus.FORBIDDEN and (right := _right(message)):
+        message = f"{message}; that needs {right}"
     return ApiError(code, str(said.get("reason") or _phrase(code)), message, problems)
 
 
@@ -46,6 +55,15 @@ def unreachable(host: str, error: Exception) -> ApiError:
     """The error for no answer at all."""
     reason = getattr(error, "reason", None) or error
     return ApiError(0, UNREACHABLE, f"the API server {host} does not answer: {reason}")
+
+
+def _right(message: str) -> str:
+    """The right that the server says is missing, as a Role would grant it."""
+    found = _DENIED.search(message)
+    if found is None:
+        return ""
+    where = f" in namespace {found['namespace']}" if found["namespace"] else " in all namespaces"
+    return f"{found['verb']} of {found['resource']}{'' if found['resource'] in UNSPACED else where}"
 
 
 def _problem(cause: dict[str, Any]) -> Problem:

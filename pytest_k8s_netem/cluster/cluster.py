@@ -20,19 +20,27 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.cluster.provider import Completed, Provider
     from pytest_k8s_netem.run.portal import Portal
 
-DEFAULT = "default"
+
+Named = tuple[Kind, str, str | None]
+"""An object: kind, name, namespace."""
 
 
 class Applied:
-    """Objects that were applied together; as a context manager they are deleted at its end."""
+    """Objects that were applied together; as a context manager those that it made are deleted at its end.
 
-    def __init__(self, cluster: Cluster, objects: list[tuple[Kind, str, str | None]]) -> None:
+    :ivar made: those of :attr:`objects` that were not there before.
+    """
+
+    def __init__(self, cluster: Cluster, objects: list[Named], made: list[Named]) -> None:
         self._cluster = cluster
-        self.objects = tuple(objects)
+        self.objects, self.made = tuple(objects), tuple(made)
 
     def delete(self) -> None:
-        """Delete them in reverse order, and wait until their pods are gone; what is gone already is passed over."""
-        self._cluster._delete(self.objects[::-1])
+        """Delete what was made, in reverse order, and wait until its pods are gone; what is gone is passed over.
+
+        What was there before stays, as it was changed.
+        """
+        self._cluster._delete(self.made[::-1])
 
     def __enter__(self) -> Applied:
         return self
@@ -42,7 +50,7 @@ class Applied:
 
 
 class Cluster:
-    """What every provider's cluster can do."""
+    """What every provider's cluster can do; ``namespace=""`` is its home: ``default``, or what a kubeconfig names."""
 
     def __init__(self, provider: Provider, portal: Portal, timeout: float = 60) -> None:
         self._provider, self._portal, self._timeout = provider, portal, timeout
@@ -55,7 +63,7 @@ class Cluster:
         """What runs it: ``local`` ..."""
         return self._provider.name
 
-    def apply(self, source: Source, *, namespace: str = DEFAULT) -> Applied:
+    def apply(self, source: Source, *, namespace: str = "") -> Applied:
         """Create the objects of a manifest, or change those that exist.
 
         :param source: a path, YAML or JSON text, an object, or several.
@@ -64,33 +72,40 @@ class Cluster:
         objects = []
         for obj in manifests.load(source):
             kind = manifests.kind_of(obj)
-            own = obj["metadata"].get("namespace") or namespace
+            own = obj["metadata"].get("namespace") or self._at(namespace)
             objects.append((kind, self._provider.check(obj), own if kind.namespaced else None))
-        made = [self._portal.call(self._put(kind, obj, where)) for kind, obj, where in objects]
-        return Applied(
-            self,
-            [(kind, done["metadata"]["name"], where) for (kind, _, where), done in zip(objects, made, strict=True)],
-        )
+        done: list[Named] = []
+        made: list[Named] = []
+        for kind, obj, where in objects:
+            name, new = self._portal.call(self._put(kind, obj, where))
+            done.append((kind, name, where))
+            made += done[-1:] if new else []
+        return Applied(self, done, made)
 
-    async def _put(self, kind: Kind, obj: Object, namespace: str | None) -> Object:
+    async def _put(self, kind: Kind, obj: Object, namespace: str | None) -> tuple[str, bool]:
+        """The object's name, and whether it is new."""
         api = self._provider.api
         try:
-            return await api.create(kind, obj, namespace)
+            return str((await api.create(kind, obj, namespace))["metadata"]["name"]), True
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-        return await api.patch(kind, obj["metadata"]["name"], obj, namespace)
+        return str((await api.patch(kind, obj["metadata"]["name"], obj, namespace))["metadata"]["name"]), False
 
-    def _delete(self, objects: Sequence[tuple[Kind, str, str | None]]) -> None:
+    def _at(self, namespace: str) -> str:
+        return namespace or self._provider.home
+
+    def _delete(self, objects: Sequence[Named]) -> None:
         for kind, name, namespace in objects:
             self._portal.call(readiness.delete(self._provider.api, kind, name, namespace))
         self._portal.call(readiness.gone(self._provider.api, objects, self._timeout))
 
-    def pod(self, name: str, *, namespace: str = DEFAULT) -> Pod:
+    def pod(self, name: str, *, namespace: str = "") -> Pod:
         """The pod of that name.
 
         :raises ClusterError: if there is none, naming those that are there.
         """
+        namespace = self._at(namespace)
         pod = Pod(self._provider, self._portal, namespace, name)
         try:
             pod.object  # noqa: B018 - asks whether it exists
@@ -101,42 +116,44 @@ class Cluster:
             raise ClusterError(f"no pod {name!r} in namespace {namespace!r}; there are: {there}") from None
         return pod
 
-    def pods(self, selector: str = "", *, namespace: str = DEFAULT) -> list[Pod]:
+    def pods(self, selector: str = "", *, namespace: str = "") -> list[Pod]:
         """Pods that a label selector takes, by name; all of the namespace without one."""
+        namespace = self._at(namespace)
         listing = self._portal.call(self._provider.api.list(PODS, namespace, selector))
         names = sorted(obj["metadata"]["name"] for obj in listing.items)
         return [Pod(self._provider, self._portal, namespace, name) for name in names]
 
-    def wait_ready(self, selector: str = "", *, namespace: str = DEFAULT, timeout: float | None = None) -> list[Pod]:
+    def wait_ready(self, selector: str = "", *, namespace: str = "", timeout: float | None = None) -> list[Pod]:
         """Wait until the selected pods are ready (finished ones have succeeded), and Deployments are complete.
 
         :raises ClusterError: after ``timeout`` seconds (default ``--netem-timeout``), or as soon as a pod can never be:
             naming each pod, its state and the end of its log.
         """
         limit = self._timeout if timeout is None else timeout
+        namespace = self._at(namespace)
         self._portal.call(readiness.ready(self._provider, namespace, selector, limit))
         return self.pods(selector, namespace=namespace)
 
-    def exec(self, pod: str, argv: Sequence[str], *, namespace: str = DEFAULT, **options: Any) -> Completed:
+    def exec(self, pod: str, argv: Sequence[str], *, namespace: str = "", **options: Any) -> Completed:
         """:meth:`Pod.exec` of the pod of that name."""
         return self.pod(pod, namespace=namespace).exec(argv, **options)
 
-    def spawn(self, pod: str, argv: Sequence[str], *, namespace: str = DEFAULT, **options: Any) -> Process:
+    def spawn(self, pod: str, argv: Sequence[str], *, namespace: str = "", **options: Any) -> Process:
         """:meth:`Pod.spawn` of the pod of that name."""
         return self.pod(pod, namespace=namespace).spawn(argv, **options)
 
-    def logs(self, pod: str, container: str = "", *, namespace: str = DEFAULT) -> str:
+    def logs(self, pod: str, container: str = "", *, namespace: str = "") -> str:
         """:meth:`Pod.logs` of the pod of that name."""
         return self.pod(pod, namespace=namespace).logs(container)
 
     @contextmanager
-    def forward(self, target: str, *, namespace: str = DEFAULT) -> Iterator[str]:
+    def forward(self, target: str, *, namespace: str = "") -> Iterator[str]:
         """An ``http://127.0.0.1:N`` that reaches ``pod/NAME:PORT`` (or the first ready pod of ``svc/``, ``deploy/``).
 
         It reaches the pod's loopback out of band, as Kubernetes' port-forward does: a test steers through it, and it
         is never impaired.
         """
-        pod, port = self._target(target, namespace)
+        pod, port = self._target(target, self._at(namespace))
         with pod.forward(port) as url:
             yield url
 
@@ -161,24 +178,36 @@ class Cluster:
         """
         self._portal.call(self._provider.load_image(name))
 
-    def scale(self, deployment: str, replicas: int, *, namespace: str = DEFAULT) -> None:
+    def scale(self, deployment: str, replicas: int, *, namespace: str = "") -> None:
         """Set a Deployment's number of replicas."""
         patch = {"spec": {"replicas": replicas}}
-        self._portal.call(self._provider.api.patch(DEPLOYMENTS, deployment, patch, namespace))
+        self._portal.call(self._provider.api.patch(DEPLOYMENTS, deployment, patch, self._at(namespace)))
 
 
 class Namespace:
-    """One namespace: the cluster's methods bound to it."""
+    """One namespace: the cluster's methods bound to it.
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self.cluster, self.name = cluster, name
+    :ivar shared: whether it was there before; then :meth:`end` leaves it.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, *, shared: bool = False) -> None:
+        self.cluster, self.name, self.shared = cluster, name, shared
+        self._applied: list[Applied] = []
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
 
+    def end(self) -> None:
+        """Delete it with all in it; of one that was there before, what was applied by this handle."""
+        if not self.shared:
+            self.cluster.delete_namespace(self.name)
+        while self.shared and self._applied:
+            self._applied.pop().delete()
+
     def apply(self, source: Source) -> Applied:
         """:meth:`Cluster.apply` here."""
-        return self.cluster.apply(source, namespace=self.name)
+        self._applied.append(self.cluster.apply(source, namespace=self.name))
+        return self._applied[-1]
 
     def pod(self, name: str) -> Pod:
         """:meth:`Cluster.pod` here."""

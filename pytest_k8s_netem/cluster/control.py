@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pytest_k8s_netem.api.confined import ConfinedApi
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.api.split import SplitApi
@@ -12,10 +13,14 @@ from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.kube.channels import ExecChannels
 from pytest_k8s_netem.kube.ephemeral import EphemeralAgents
 from pytest_k8s_netem.kube.gate import Gatekeeper
+from pytest_k8s_netem.resolve.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.cluster.access import Access
     from pytest_k8s_netem.cluster.attaching import Containers
     from pytest_k8s_netem.controller.fleet import Emit
     from pytest_k8s_netem.controller.witness import Witness
@@ -58,18 +63,35 @@ class InProcess:
 
     :param containers: over the cluster's API. :param agent_image: as the nodes know it.
     :param identity: who it is, towards agents.
+    :param access: what the controller may see and touch; None = all.
+    :param apiserver: addresses that are spared by ``exempt``.
     """
 
     lease = ""
 
     def __init__(
-        self, containers: Containers, sockets: Sockets, agent_image: str, *, identity: str, emit: Emit
+        self,
+        containers: Containers,
+        sockets: Sockets,
+        agent_image: str,
+        *,
+        identity: str,
+        emit: Emit,
+        access: Access | None = None,
+        apiserver: Sequence[str] = (),
     ) -> None:
         self.api: Api = SplitApi(MemoryApi(), containers.api, {TRAFFICPROFILES})
         self.attachments: Attachments | None = containers.attachments
-        self._runtime = Runtime(self.api)
-        channels = ExecChannels(sockets, EphemeralAgents(self._runtime, agent_image))
-        self.witness = TrafficController(self._runtime, containers.beside(channels), identity=identity, emit=emit)
+        self._runtime = Runtime(ConfinedApi(self.api, access.scopes if access is not None else {}))
+        self.agents = EphemeralAgents(self._runtime, agent_image)
+        self.witness = TrafficController(
+            self._runtime,
+            containers.beside(ExecChannels(sockets, self.agents)),
+            identity=identity,
+            emit=emit,
+            apiserver=apiserver,
+            view=access.view if access is not None else View(injects=True),
+        )
         self._gates = Gatekeeper(self._runtime, sockets, self.witness.gate)
 
     async def start(self) -> None:

@@ -75,6 +75,8 @@ class LocalProvider:
 
     name = "local"
     lease = ""
+    home = "default"
+    makes_namespaces = True
 
     def __init__(self, choices: Choices, directory: Path, events: EventLog, api: Api | None = None) -> None:
         containers = Containers(MemoryApi() if api is None else api, choices.agent_image, directory, events)
@@ -113,6 +115,10 @@ class LocalProvider:
         await self.controller.stop()
         await self.attachments.stop()
         await self._embedded.stop()
+
+    def limits(self) -> list[str]:
+        """Nothing is kept back."""
+        return []
 
     def remains(self, failed: bool) -> str:
         """Nothing of it can be kept."""

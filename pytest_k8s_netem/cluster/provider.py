@@ -46,10 +46,14 @@ class RunningCommand(Protocol):
 class Provider(Protocol):
     """A cluster and the ways into its pods; one conformance suite holds for all.
 
+    :ivar home: the namespace of what names none. :ivar makes_namespaces: else tests get :attr:`home` in place of their
+        own.
     :ivar lease: ``namespace/name`` of the Lease that this run's profiles name; "" = they end with this process anyway.
     """
 
     name: str
+    home: str
+    makes_namespaces: bool
     api: Api
     witness: Witness
     attachments: Attachments
@@ -69,6 +73,9 @@ class Provider(Protocol):
 
     async def stop(self) -> None:
         """Take down all that :meth:`start` and :meth:`open` made, but for what :meth:`remains` named."""
+
+    def limits(self) -> list[str]:
+        """What this cluster keeps from being promised, a sentence each; after :meth:`start`."""
 
     def remains(self, failed: bool) -> str:
         """Told before :meth:`stop` whether a test failed: what will be left on purpose, in words; "" = nothing."""

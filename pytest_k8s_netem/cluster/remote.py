@@ -63,17 +63,23 @@ class RemoteProvider:
     """
 
     name = "kubeconfig"
+    home = "default"
+    makes_namespaces = True
 
     def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
         self.choices, self.directory = choices, directory
         self.kubeconfig = directory / "kubeconfig"
         self.agent_image = ""
-        self._cluster = KubernetesApi(lambda: Connection.from_kubeconfig(str(self.kubeconfig)))
+        self._cluster = KubernetesApi(self.connection)
         self._sockets = Sockets(self._cluster.connection)
         self.api: Api = self._cluster
         self._events = events
         self._control: Control | None = None
         self._forwards: dict[tuple[str, int], Forward] = {}
+
+    def connection(self) -> Connection:
+        """Who we are there; blocks."""
+        return Connection.from_kubeconfig(str(self.kubeconfig))
 
     @property
     def witness(self) -> Witness:
@@ -109,15 +115,22 @@ class RemoteProvider:
         :param agent_image: as the nodes know it.
         :raises ProviderError: if the API server does not answer.
         """
-        try:
-            await self._cluster.list(NAMESPACES)
-        except ApiError as error:
-            raise ProviderError(f"provider {self.name}: {error}") from None
+        await self.reach()
         self.agent_image = agent_image
         self._control = self.control()
         self.api = self._control.api
         await self._control.start()
-        await self.namespace_ready("default")
+        await self.namespace_ready(self.home)
+
+    async def reach(self) -> None:
+        """See that the API server answers.
+
+        :raises ProviderError: if it does not.
+        """
+        try:
+            await self._cluster.list(NAMESPACES)
+        except ApiError as error:
+            raise ProviderError(f"provider {self.name}: {error}") from None
 
     def control(self) -> Control:
         """Where the controller is to run: in this process."""
@@ -135,6 +148,10 @@ class RemoteProvider:
 
     async def open(self) -> None:
         """See :meth:`Provider.open`: the cluster is there since :meth:`connect`."""
+
+    def limits(self) -> list[str]:
+        """Nothing is kept back."""
+        return []
 
     def lost(self) -> str:
         """Nobody but its owner ends a real cluster."""

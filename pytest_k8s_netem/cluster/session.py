@@ -36,6 +36,7 @@ PROVIDERS = {
     "local": "pytest_k8s_netem.cluster.local:LocalProvider",
     "apiserver": "pytest_k8s_netem.cluster.apiserver:ApiServerProvider",
     "kind": "pytest_k8s_netem.cluster.kind:KindProvider",
+    "kubeconfig": "pytest_k8s_netem.cluster.kubeconfig:KubeconfigProvider",
 }
 """Where each provider's class is; imported when it is chosen."""
 NEEDS_LINUX = frozenset({"local"})
@@ -53,6 +54,9 @@ class Choices:
     :ivar cluster: name of one to use, or to make if there is none. :ivar keep: ``never``, ``on-failure``, ``always``.
     :ivar kind_image: of the nodes; "" = KIND_NODE_IMAGE or kind's own. :ivar kind_config: path of kind's configuration.
     :ivar agent_image: the agent's, in a registry; "" = built here. :ivar controller_image: likewise.
+    :ivar kubeconfig: path of the file that names the cluster; "" = KUBECONFIG or ~/.kube/config. :ivar context: of that
+        file, "" = its current one. :ivar namespace: to work in; "" = the context's.
+    :ivar allow_namespaces: whose pods may be impaired though this run did not make them; ``*`` = of all.
     """
 
     provider: str = "local"
@@ -67,6 +71,10 @@ class Choices:
     kind_config: str = ""
     agent_image: str = ""
     controller_image: str = ""
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: str = ""
+    allow_namespaces: tuple[str, ...] = ()
 
 
 class Session:
@@ -120,11 +128,13 @@ class Session:
         return SpecReader(namespace, suffix, seed, self.choices.engine, folders, labels, self.provider.lease)
 
     def make_namespace(self, nodeid: str) -> Namespace:
-        """A fresh namespace with a valid name of its own.
+        """A fresh namespace with a valid name of its own; the provider's home where none can be made.
 
         :raises ProviderError: if this machine cannot have a cluster.
         """
         cluster = self.cluster
+        if not self.provider.makes_namespaces:
+            return Namespace(cluster, self.provider.home, shared=True)
         name = f"netem-{self.identity.name}-{_short(nodeid)}-{secrets.token_hex(2)}"
         obj = {
             "apiVersion": "v1",

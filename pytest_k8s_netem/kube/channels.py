@@ -70,8 +70,7 @@ class ExecChannels:
                 with attempt:
                     return await self._once(pod, where)
         except ApiError as error:  # 403 too was tried again: an API server that has just started knows no rights yet
-            rights = "; it needs get of pods and create of pods/exec" if error.status == 403 else ""
-            raise ImpairmentError(f"the agent of {where} cannot be reached: {error}{rights}") from None
+            raise ImpairmentError(f"the agent of {where} cannot be reached: {error}") from None
         raise AssertionError("the last attempt raises")
 
     async def _once(self, pod: Object, where: str) -> StreamChannel:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections import defaultdict
 
 from pytest_k8s_netem.api.protocol import PODS
 from pytest_k8s_netem.errors import ApiError, ImpairmentError
 from pytest_k8s_netem.kube import image
+from pytest_k8s_netem.resolve.beyond import pod_security
 from pytest_k8s_netem.run.retry import attempts
 
 TYPE_CHECKING = False
@@ -38,10 +40,14 @@ SECURITY: Object = {
     "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
 }
 """All that the agent may do, whatever the pod says for its own containers."""
+_VIOLATED = re.compile(r'violates PodSecurity "(?P<level>[a-z]+)[:"]')
+"""How a namespace's Pod Security refuses (k8s.io/pod-security-admission, admission/admission.go)."""
+UNKNOWN = "could not find the requested resource"
+"""How an API server says that it has not even the kind, or the subresource."""
 
 
-class _Conflict(Exception):
-    """Somebody else changed the pod's ephemeral containers at the same time."""
+class _Conflict(ImpairmentError):
+    """Somebody else changed the pod's ephemeral containers at the same time, or it can have none at all."""
 
 
 class EphemeralAgents:
@@ -56,6 +62,12 @@ class EphemeralAgents:
         self._pods = runtime.informer(PODS)
         self._pods.subscribe(self._changed)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._brought: dict[str, str] = {}
+
+    def residue(self) -> list[str]:
+        """Pods (``namespace/name``) that are there and to which it brought a container: no API takes one away."""
+        there = {str(pod["metadata"]["uid"]) for pod in self._pods.objects.values()}
+        return sorted(key for uid, key in self._brought.items() if uid in there)
 
     async def container(self, pod: Object) -> str:
         """The name of the container in which the pod's agent runs.
@@ -97,6 +109,7 @@ class EphemeralAgents:
                     await self._api.patch(PODS, meta["name"], patch, meta["namespace"], "ephemeralcontainers")
                 except ApiError as error:
                     raise _refused(pod, error) from None
+        self._brought[str(meta["uid"])] = key
         return name
 
     async def _running(self, pod: Object, name: str) -> None:
@@ -176,12 +189,13 @@ def _phase(pod: Object) -> str:
 
 
 def _refused(pod: Object, error: ApiError) -> Exception:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     if error.status in (409, 422):
-        return _Conflict(str(error))
+        return _Conflict(f"pod/{name} cannot have the agent: {error}")
+    if violated := _VIOLATED.search(str(error)):
+        return ImpairmentError(pod_security(name, namespace, violated["level"]))
     if error.status == 403:
-        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        return ImpairmentError(
-            f"pod/{name} cannot have the agent: {error}; it needs patch of pods/ephemeralcontainers in namespace "
-            f"{namespace}, which must not enforce Pod Security baseline or restricted"
-        )
+        return ImpairmentError(f"pod/{name} cannot have the agent: {error}")
+    if error.status == 404 and UNKNOWN in str(error):
+        return ImpairmentError(f"pod/{name} cannot have the agent: Kubernetes has ephemeral containers from 1.25 on")
     return error

@@ -34,7 +34,8 @@ def beyond(index: Index, profile: TrafficProfile) -> tuple[str, ...]:
 
 def _forbidden(index: Index, profile: TrafficProfile) -> Iterator[str]:
     pods = sorted(pods_of(index, profile.pods))
-    named = {name for name in profile.pods.names if not index.world.view.allows(name)}
+    words = profile.pods.selectors or any(ref.kind is not RefKind.CONTAINER for ref in profile.pods.refs)
+    named = {name for name in profile.pods.names if words and not index.world.view.allows(name)}
     reached = {objects.namespace(key) for key in pods if not_allowed(index, key)}
     yield from map(not_allowed_text, sorted(named | reached))
     yield from (text for key in pods if (text := _pod_security(index, key)))
