@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "doctor": "try what this machine can do, and say how to get what is missing",
     "sweep": "remove what runs left that were killed",
+    "install": "bring the controller and its webhooks into a cluster, or up to date there",
+    "uninstall": "heal what is impaired, then take everything out of a cluster",
+    "namespace": "say in which namespaces of a cluster pods may be impaired",
+    "manifests": "print what would be installed, or write it for kustomize or Helm",
+    "images": "build the images of controller and agent, for a registry",
 }
 """Each command and its line of help; ``-`` in a name is ``_`` in its module's."""
 

@@ -7,8 +7,13 @@ import json
 import re
 from pathlib import Path
 
+from pytest_k8s_netem.api.protocol import NODES
 from pytest_k8s_netem.errors import ConfigError, ProviderError
 from pytest_k8s_netem.kube.programs import run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.api.protocol import Api
 
 OLDEST = (0, 20)
 """The first kind whose nodes come with native sidecars and ephemeral containers by default (Kubernetes 1.27)."""
@@ -96,3 +101,15 @@ def _read(config: Path) -> bytes:
         return config.read_bytes()
     except OSError as error:
         raise ConfigError(f"kind's configuration {config}: {error.strerror}") from None
+
+
+async def name_of(api: Api) -> str:
+    """The name that kind knows a cluster by, from what its nodes say; "" = it is none of kind's.
+
+    :raises ApiError: if nodes cannot be read.
+    """
+    for node in (await api.list(NODES)).items:
+        provider, _, rest = str((node.get("spec") or {}).get("providerID", "")).partition("://")
+        if provider == "kind":
+            return rest.split("/")[1]
+    return ""

@@ -21,7 +21,8 @@ PORT = 8443
 """Where the controller listens in its pod; its user may not take 443."""
 SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
 """Namespaces that are never touched."""
-PARTS = {"app.kubernetes.io/name": CONTROLLER, "app.kubernetes.io/part-of": "pytest-k8s-netem"}
+SHARED = {"app.kubernetes.io/part-of": "pytest-k8s-netem"}
+PARTS = {"app.kubernetes.io/name": CONTROLLER, **SHARED}
 """Labels of all that is installed; the first selects the controller's pods."""
 
 

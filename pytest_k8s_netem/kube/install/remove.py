@@ -11,7 +11,7 @@ from pytest_k8s_netem.api.protocol import (
 from pytest_k8s_netem.controller.leases import LEASE
 from pytest_k8s_netem.controller.profiles import FINALIZER
 from pytest_k8s_netem.errors import ApiError, TeardownError
-from pytest_k8s_netem.kube.install.names import AGENTS, CONTROLLER, NAMESPACE, PARTS
+from pytest_k8s_netem.kube.install.names import AGENTS, CONTROLLER, NAMESPACE, SHARED
 from pytest_k8s_netem.kube.install.objects import objects
 from pytest_k8s_netem.kube.install.optin import disable
 from pytest_k8s_netem.run.identity import INJECT
@@ -25,7 +25,6 @@ HEALED_WITHIN = LEASE + 5
 """Seconds for a controller to heal and let profiles go; after that their leases have run out."""
 GONE_WITHIN = 120.0
 """Seconds for the namespace and all that is in it to be gone; 6 are usual."""
-SHARED = "app.kubernetes.io/part-of"
 
 
 class _StillThere(Exception):
@@ -39,8 +38,8 @@ async def uninstall(api: Api) -> list[str]:
 
     :raises ApiError: if the API server refuses. :raises TeardownError: if something stays.
     """
-    removed = [f"TrafficProfile {name}" for name in await _profiles(api)]
-    selector = f"{SHARED}={PARTS[SHARED]}"
+    removed = [f"TrafficProfile {name}" for name in await healed(api)]
+    selector = ",".join(f"{key}={value}" for key, value in SHARED.items())
     for namespace in (await api.list(NAMESPACES, selector=INJECT)).items:
         await disable(api, namespace["metadata"]["name"])
         removed.append(f"the opt-in of namespace {namespace['metadata']['name']}")
@@ -56,7 +55,11 @@ async def uninstall(api: Api) -> list[str]:
     return removed
 
 
-async def _profiles(api: Api) -> list[str]:
+async def healed(api: Api) -> list[str]:
+    """Delete all profiles and wait until they are healed; with nobody to do that, only take our finalizer off.
+
+    :returns: their names. :raises ApiError: if the API server refuses.
+    """
     try:
         names = [obj["metadata"]["name"] for obj in (await api.list(TRAFFICPROFILES)).items]
     except ApiError as error:

@@ -14,7 +14,20 @@ SELECTOR = {"app.kubernetes.io/name": CONTROLLER}
 RUN_DIRECTORY = "/tmp"
 """The one place where the controller may write; in memory."""
 USER = 65532
-"""The images' nobody."""
+"""The image's nobody."""
+NOBODY: Object = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONFINED: Object = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""What of a pod and of its container the strictest of the Pod Security Standards asks for."""
 
 
 def namespace() -> Object:
@@ -55,13 +68,7 @@ def _pod(controller_image: str, agent_image: str) -> Object:
         "serviceAccountName": CONTROLLER,
         "automountServiceAccountToken": True,
         "terminationGracePeriodSeconds": 10,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": NOBODY,
         "volumes": [{"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}],
         "containers": [_container(controller_image, agent_image)],
     }
@@ -76,11 +83,7 @@ def _container(controller_image: str, agent_image: str) -> Object:
         "env": [{"name": "NETEM_AGENT_IMAGE", "value": agent_image}, {"name": "NETEM_POD", "valueFrom": field}],
         "ports": [{"name": "webhooks", "containerPort": PORT, "protocol": "TCP"}],
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONFINED,
         "volumeMounts": [{"name": "run", "mountPath": RUN_DIRECTORY}],
         "startupProbe": _probe(ALIVE, 1, 60),
         "readinessProbe": _probe(HEALTH, 1, 3),
