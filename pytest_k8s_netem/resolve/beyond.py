@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.profile.trafficprofile import Selection, TrafficProfile
     from pytest_k8s_netem.resolve.index import Index
 
-ENFORCE_LABEL = "pod-security.kubernetes.io/enforce"
-"""On a namespace: the Pod Security level that its pods must keep."""
 LEVEL = "privileged"
 """The one level that lets an agent in, and what holds where nothing is said."""
 NEEDS = {RefKind.SERVICE: "services", RefKind.NODE: "nodes"}
@@ -43,15 +41,16 @@ def _forbidden(index: Index, profile: TrafficProfile) -> Iterator[str]:
 
 def _pod_security(index: Index, key: str) -> str:
     namespace, _, pod = key.partition("/")
-    level = objects.labels(index.world.namespaces.get(namespace, {})).get(ENFORCE_LABEL, LEVEL)
+    level = objects.labels(index.world.namespaces.get(namespace, {})).get(objects.POD_SECURITY, LEVEL)
     return pod_security(pod, namespace, level) if index.world.view.injects and level != LEVEL else ""
 
 
 def pod_security(pod: str, namespace: str, level: str) -> str:
     """The sentence about a pod that its namespace keeps from having an agent."""
     return (
-        f"pod/{pod} cannot have the agent: namespace {namespace} enforces Pod Security {level} (label "
-        f"{ENFORCE_LABEL}={level}), which forbids the capabilities NET_ADMIN and NET_RAW; the agent needs {LEVEL}"
+        f"pod/{pod} cannot have the agent: namespace {namespace} enforces Pod Security {level} "
+        f"(label {objects.POD_SECURITY}={level}), which forbids the capabilities NET_ADMIN and NET_RAW; "
+        f"the agent needs {LEVEL}"
     )
 
 
