@@ -64,7 +64,15 @@ def test_a_timeout_ends_the_work(portal: Portal) -> None:
     assert ended.wait(10)
 
 
-def test_an_interrupt_ends_the_wait_and_not_the_work(portal: Portal) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Shells start what they run in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_wait_and_not_the_work(portal: Portal, interruptible: None) -> None:
     begun, go, done = threading.Event(), asyncio.Event(), threading.Event()
 
     async def work() -> None:
