@@ -70,6 +70,7 @@ def _choices(settings: Settings) -> Choices:
         settings.context,
         settings.namespace,
         tuple(settings.allow_namespaces.replace(",", " ").split()),
+        settings.controller,
     )
 
 

@@ -96,6 +96,14 @@ OPTIONS = (
         metavar="LIST",
     ),
     Option(
+        "controller",
+        "choice",
+        "auto",
+        "kubeconfig: which controller acts: the one in the cluster, which netem install brings there, or one in this "
+        "process; auto takes the one in the cluster where there is one that may be asked",
+        ("auto", "cluster", "process"),
+    ),
+    Option(
         "namespace_scope",
         "choice",
         "function",
@@ -148,6 +156,7 @@ class Settings(NamedTuple):
     context: str
     namespace: str
     allow_namespaces: str
+    controller: str
     namespace_scope: str
     seed: int | None
     inert: str

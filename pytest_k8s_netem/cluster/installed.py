@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from pytest_k8s_netem.api.protocol import LEASES, PODS, TRAFFICPROFILES
+from pytest_k8s_netem.api.protocol import LEASES, NAMESPACES, PODS, ROLEBINDINGS, TRAFFICPROFILES
+from pytest_k8s_netem.api.rights import Right, missing
 from pytest_k8s_netem.controller import waiting
 from pytest_k8s_netem.controller.evidence_client import RemoteWitness
 from pytest_k8s_netem.controller.leases import LEASE
@@ -70,6 +71,19 @@ class Installed:
     async def namespace_ready(self, name: str) -> None:
         """Let the controller in."""
         await optin.enable(self.api, name)
+
+    @classmethod
+    async def lacking(cls, cluster: Api, *, opens: bool) -> list[Right]:
+        """What this takes and we may not.
+
+        :param opens: whether namespaces are to be opened to the controller.
+        :raises ApiError: if the API server does not say.
+        """
+        profiles = [Right(verb, TRAFFICPROFILES) for verb in ("get", "list", "watch", "create", "patch", "delete")]
+        leases = [Right(verb, LEASES, "", NAMESPACE) for verb in ("get", "create", "patch", "delete")]
+        pods = [Right("get", PODS, "", NAMESPACE), *(Right(v, PODS, "exec", NAMESPACE) for v in ("get", "create"))]
+        opening = [Right("patch", NAMESPACES), *(Right(verb, ROLEBINDINGS) for verb in ("get", "create", "patch"))]
+        return await missing(cluster, [*profiles, *leases, *pods, *(opening if opens else ())])
 
     async def _left(self) -> list[str]:
         """Profiles of this run that are still there: a test was interrupted."""

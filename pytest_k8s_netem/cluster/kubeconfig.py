@@ -1,6 +1,7 @@
 """Provider ``kubeconfig``: a cluster that is there, as far as the user of a kubeconfig may use it.
 
-Nothing is installed. What the run did not make it neither deletes nor, without leave, impairs.
+The controller that is installed there acts, where there is one that the user may ask; else one in this process. Nothing
+is installed unless the user says so. What the run did not make it neither deletes nor, without leave, impairs.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from pytest_k8s_netem.api.rights import Right, answers, missing, told
 from pytest_k8s_netem.cluster.access import Access, explore
 from pytest_k8s_netem.cluster.attaching import Containers
 from pytest_k8s_netem.cluster.control import InProcess
+from pytest_k8s_netem.cluster.installed import Installed
 from pytest_k8s_netem.cluster.own import OwnNamespaces
+from pytest_k8s_netem.cluster.permitted import PermittedProfiles
 from pytest_k8s_netem.cluster.remote import RemoteProvider
 from pytest_k8s_netem.errors import ApiError, ConfigError, ProviderError
 from pytest_k8s_netem.kube import nearby
+from pytest_k8s_netem.kube.install import optin
+from pytest_k8s_netem.run.identity import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ class KubeconfigProvider(RemoteProvider):
     def __init__(self, choices: Choices, directory: Path, events: EventLog) -> None:
         super().__init__(choices, directory, events)
         self.access = Access("")
+        self._by_installed = False
         self._in_process: InProcess | None = None
 
     def connection(self) -> Connection:
@@ -55,14 +61,15 @@ class KubeconfigProvider(RemoteProvider):
         :raises ConfigError: without an image of the agent.
         """
         connection = await asyncio.to_thread(self._cluster.connection)
-        if not self.choices.agent_image:
-            raise ConfigError(_no_image(connection.context))
         try:
             version = await asyncio.to_thread(connection.version)
             if (0, 0) < version < OLDEST:
                 raise ProviderError(f"Kubernetes {_dotted(version)} is too old: {_dotted(OLDEST)} is needed")
             home = self.choices.namespace or connection.namespace or "default"
             self.access = await explore(self._cluster, home, self.choices.allow_namespaces)
+            self._by_installed = await self._served()
+            if not self._by_installed and not self.choices.agent_image:
+                raise ConfigError(_no_image(connection.context))
         except (ApiError, ProviderError) as error:
             raise ProviderError(f"provider {self.name}, context {connection.context}: {error}") from None
         self.home, self.makes_namespaces = home, self.access.makes_namespaces
@@ -75,9 +82,35 @@ class KubeconfigProvider(RemoteProvider):
     async def reach(self) -> None:
         """It has answered already."""
 
+    async def _served(self) -> bool:
+        """Whether the controller in the cluster is to act.
+
+        :raises ProviderError: if it is to and cannot.
+        """
+        wish = self.choices.controller
+        if wish == "process":
+            return False
+        try:
+            there = await optin.installed(self._cluster)
+        except ApiError as error:
+            if error.status != 403 or wish == "cluster":
+                raise
+            there = False  # who may not even look is served by nobody
+        if not there:
+            if wish == "cluster":
+                raise ProviderError("--netem-controller=cluster, and none is installed there: netem install")
+            return False
+        lacking = await Installed.lacking(self._cluster, opens=self.access.makes_namespaces)
+        if lacking and wish == "cluster":
+            raise ProviderError(f"--netem-controller=cluster takes {told(lacking)}")
+        return not lacking
+
     def control(self) -> Control:
         """The controller, which sees and touches what it may."""
         connection, own = self._cluster.connection(), OwnNamespaces(self._cluster, self._made)
+        if self._by_installed:
+            permitted = PermittedProfiles(own, lambda: self.access.view)
+            return Installed(permitted, self._sockets, Identity.named(self.directory.name))
         self._in_process = InProcess(
             Containers(own, self.agent_image, self.directory, self._events),
             self._sockets,

@@ -56,6 +56,7 @@ class Choices:
     :ivar agent_image: the agent's, in a registry; "" = built here. :ivar controller_image: likewise.
     :ivar kubeconfig: path of the file that names the cluster; "" = KUBECONFIG or ~/.kube/config. :ivar context: of that
         file, "" = its current one. :ivar namespace: to work in; "" = the context's.
+    :ivar controller: ``cluster``, ``process``, or ``auto``: the one in the cluster, where there is one.
     :ivar allow_namespaces: whose pods may be impaired though this run did not make them; ``*`` = of all.
     """
 
@@ -75,6 +76,7 @@ class Choices:
     context: str = ""
     namespace: str = ""
     allow_namespaces: tuple[str, ...] = ()
+    controller: str = "auto"
 
 
 class Session:

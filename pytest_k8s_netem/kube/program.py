@@ -27,6 +27,7 @@ from pytest_k8s_netem.kube.rotation import Rotation
 from pytest_k8s_netem.kube.sidecar import supported
 from pytest_k8s_netem.kube.sockets import Sockets
 from pytest_k8s_netem.kube.webhook import WebhookServer
+from pytest_k8s_netem.resolve.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +90,13 @@ class Program:
         runtime, sockets = Runtime(self._api), Sockets(self._api.connection)
         channels = ExecChannels(sockets, EphemeralAgents(runtime, self._image))
         controller = TrafficController(
-            runtime, channels, identity=IDENTITY, epoch=epoch, apiserver=self._spared, emit=_tell
+            runtime,
+            channels,
+            identity=IDENTITY,
+            epoch=epoch,
+            apiserver=self._spared,
+            view=View(injects=True),
+            emit=_tell,
         )
         gates, holders = Gatekeeper(runtime, sockets, controller.gate), Holders(runtime)
         evidence = EvidenceServer(controller, Path(WITNESS))
