@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
+
+from pytest_k8s_netem.cli import clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import AsyncIterator, Iterable
+
+    from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.run.sweep import Sweeper
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """Which cluster, if any."""
+    clusters.arguments(parser)
+    parser.description = f"{parser.description}: on this machine, and in the cluster that is named"
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Remove it, a line each; 1 if something stays."""
     from pytest_k8s_netem.run.sweep import directories, sweep
 
-    swept = sweep([directories()])
+    named = arguments.context or arguments.kubeconfig
+    with clusters.connected(arguments) if named else nullcontext() as cluster:
+        swept = sweep([directories(), *([_of(*cluster)] if cluster else [])])
     for line in swept.removed:
         print(f"removed {line}")
     for line in swept.left:
@@ -25,3 +36,19 @@ def run(arguments: argparse.Namespace) -> int:
     if not swept.removed and not swept.left:
         print("nothing was left by dead runs")
     return 1 if swept.left else 0
+
+
+def _of(call: clusters.Call, api: Api) -> Sweeper:
+    """Sweeps a cluster; what was removed is told also if something stays."""
+    from pytest_k8s_netem.kube.sweeping import sweep
+
+    def sweeper() -> Iterable[str]:
+        lines = sweep(api)
+        while line := call(_next(lines)):
+            yield line
+
+    return sweeper
+
+
+async def _next(lines: AsyncIterator[str]) -> str:
+    return await anext(lines, "")

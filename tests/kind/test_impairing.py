@@ -20,7 +20,6 @@ from pytest_k8s_netem.controller.moments import microtime
 from pytest_k8s_netem.errors import ClusterError, NetemError
 from pytest_k8s_netem.kube.install import optin
 from pytest_k8s_netem.kube.install.names import NAMESPACE
-from pytest_k8s_netem.kube.sweeping import sweep
 from pytest_k8s_netem.run.identity import EXPIRY, RUN
 
 VICTIM = """
@@ -176,10 +175,15 @@ def test_a_sweep_takes_what_a_dead_run_left(pair: Any) -> None:
     lease = {"metadata": {"name": name, "labels": labels}, "spec": spec}
     pair._portal.call(pair._provider.api.create(LEASES, lease, NAMESPACE))
     pair.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    told = [line for line in pair._portal.call(swept(pair._provider.api)) if name in line]
-    assert [line.split(" of ")[0] for line in told] == [f"Namespace {name}", f"Lease {name}"]
-    assert not [line for line in pair._portal.call(swept(pair._provider.api)) if name in line]
+    told = [line for line in swept(pair._provider.kubeconfig) if name in line]
+    assert [line.split(" of ")[0] for line in told] == [f"removed Namespace {name}", f"removed Lease {name}"]
+    assert not [line for line in swept(pair._provider.kubeconfig) if name in line]
 
 
-async def swept(api: Any) -> list[str]:
-    return [line async for line in sweep(api)]
+def swept(kubeconfig: Path) -> list[str]:
+    argv = [sys.executable, "-c", "import sys; from pytest_k8s_netem.cli import main; sys.exit(main())"]
+    done = subprocess.run(
+        [*argv, "sweep", f"--kubeconfig={kubeconfig}"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
