@@ -10,6 +10,7 @@ from pytest_k8s_netem.options import SETTINGS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from typing import Any
 
     from pytest_k8s_netem.cluster.attaching import Attached
@@ -39,6 +40,7 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     with _refusals(settings.missing):
         opened = session.open_session(_choices(settings))
     request.config.stash[SESSION] = opened
+    request.config.stash[ARTIFACTS] = _artifacts(request)
     yield opened
     if remains := opened.provider.remains(failed=bool(request.session.testsfailed)):
         request.config.stash[REMAINS] = remains
@@ -46,8 +48,27 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 
 SESSION = pytest.StashKey["Session"]()
+ARTIFACTS = pytest.StashKey["Callable[[], Path]"]()
+"""Where evidence is written; nothing is made before it is called."""
 REMAINS = pytest.StashKey[str]()
 """What the run leaves on purpose, in words."""
+
+
+def _artifacts(request: pytest.FixtureRequest) -> Callable[[], Path]:
+    import os
+    from pathlib import Path
+
+    from pytest_k8s_netem.guest.command import INSIDE
+
+    settings = request.config.stash[SETTINGS]
+    if settings.artifacts:
+        source = dict(settings.sources)["artifacts"]
+        base = request.config.rootpath if source.startswith("ini") else request.config.invocation_params.dir
+        return lambda: base / settings.artifacts
+    if os.environ.get(INSIDE) == "1":  # its temporary directory ends with it, the host's /tmp does not
+        return lambda: Path(f"/tmp/netem-evidence-{os.getuid()}")
+    factory = request.getfixturevalue("tmp_path_factory")
+    return lambda: Path(factory.getbasetemp(), "netem")
 
 
 def _choices(settings: Settings) -> Choices:
@@ -71,6 +92,7 @@ def _choices(settings: Settings) -> Choices:
         settings.namespace,
         tuple(settings.allow_namespaces.replace(",", " ").split()),
         settings.controller,
+        evidence=settings.evidence != "never",
     )
 
 
@@ -107,7 +129,7 @@ def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> 
     with _refusals(request.config.stash[SETTINGS].missing):
         namespace = _netem_session.make_namespace(request.node.nodeid)
     yield namespace
-    namespace.end()
+    _netem_session.end_namespace(namespace)
 
 
 @pytest.fixture

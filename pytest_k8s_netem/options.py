@@ -131,6 +131,20 @@ OPTIONS = (
         "What a test becomes whose packets were met, but none was lost, delayed or changed",
         ("error", "warn", "ignore"),
     ),
+    Option(
+        "evidence",
+        "choice",
+        "on-failure",
+        "Whether a test that fails gets logs, events and the impairments' state into its report",
+        ("on-failure", "never"),
+    ),
+    Option(
+        "artifacts",
+        "text",
+        "",
+        "Where that evidence is written in full; else below pytest's temporary directory",
+        metavar="DIR",
+    ),
     Option("allow_script", "flag", False, "Run TrafficProfiles of type Script: executables named by the profile"),
     Option("timeout", "seconds", 60, "How long pods may take to become ready", metavar="SECONDS"),
 )
@@ -161,6 +175,8 @@ class Settings(NamedTuple):
     seed: int | None
     inert: str
     unexercised: str
+    evidence: str
+    artifacts: str
     allow_script: bool
     timeout: float
     sources: tuple[tuple[str, str], ...]

@@ -10,6 +10,7 @@ from pytest_k8s_netem import markers, options
 from pytest_k8s_netem.fixtures import (  # noqa: F401 - pytest collects fixtures from the plugin's names
     APPLY_FIRST,
     APPLY_LAST,
+    ARTIFACTS,
     OUTCOME,
     REMAINS,
     SESSION,
@@ -34,6 +35,8 @@ PROPERTY = "netem"
 """Name of the JUnit property, one for each impairment."""
 SEED = "netem-seed"
 """Name of the JUnit property that holds the run's seed, beside every impairment."""
+EVIDENCE = "netem-evidence"
+"""Name of the JUnit property that holds the directory of a failed test's evidence."""
 REFUSED = pytest.StashKey[str]()
 """On an item: what is wrong with its markers."""
 SHOWN = pytest.StashKey[list[str]]()
@@ -147,13 +150,38 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call":
         item.stash[OUTCOME] = "skipped" if hasattr(report, "wasxfail") else report.outcome
+    if report.failed and SESSION in item.config.stash:
+        _add_evidence(item, call, report)
     if call.when == "teardown" and (session := item.config.stash.get(SESSION, None)) is not None:
         from pytest_k8s_netem.report import terminal
 
         facts = session.facts(item.nodeid)
         report.user_properties += [(PROPERTY, terminal.line(fact)) for fact in facts]
         report.user_properties += [(SEED, str(session.seed))] if facts else []
+    if SESSION in item.config.stash:
+        item.config.stash[SESSION].camera.phase_over(last=call.when == "teardown")
     return report
+
+
+def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """A section of the report, and files, with what was known when the test failed."""
+    if "_netem_session" not in getattr(item, "fixturenames", ()):
+        return
+    from pytest_k8s_netem.report import evidence
+
+    session = item.config.stash[SESSION]
+    try:
+        snapshot = session.camera.snapshot(call.excinfo.value if call.excinfo is not None else None)
+    except TimeoutError:
+        report.sections.append((f"{evidence.TITLE} {report.when}", "none: the run's event loop did not answer"))
+        return
+    if snapshot is not None:
+        base = item.config.stash[ARTIFACTS]()
+        told, folder = evidence.told(snapshot, base, item.nodeid, str(report.when))
+        report.sections.append((f"{evidence.TITLE} {report.when}", told))
+        item.user_properties.append((EVIDENCE, folder))
+        if report.when == "teardown":
+            report.user_properties.append((EVIDENCE, folder))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -11,14 +11,12 @@ from pytest_k8s_netem.profile import arguments as vocabulary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
-    from pytest_k8s_netem.cluster.attaching import Attached
-    from pytest_k8s_netem.cluster.measuring import Measuring
-    from pytest_k8s_netem.cluster.provider import Provider
+    from pytest_k8s_netem.cluster.impaired import ImpairedTest
+    from pytest_k8s_netem.cluster.session import Session
     from pytest_k8s_netem.cluster.spec import SpecReader
-    from pytest_k8s_netem.run.portal import Portal
 
 BLOCK_LEVEL = 100
 """Order of ``netem.impair`` blocks: behind every marker's level, then by time of entry."""
@@ -34,14 +32,14 @@ class Block:
     def __enter__(self) -> NetemProfile:
         return self._chaos.portal.call(self._begin())
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._chaos.portal.call(self._end(failed=kind is not None))
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._chaos.portal.call(self._end(error))
 
     async def __aenter__(self) -> NetemProfile:
         return await asyncio.wrap_future(self._chaos.portal.submit(self._begin()))
 
-    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        await asyncio.wrap_future(self._chaos.portal.submit(self._end(failed=kind is not None)))
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await asyncio.wrap_future(self._chaos.portal.submit(self._end(error)))
 
     async def _begin(self) -> NetemProfile:
         chaos = self._chaos
@@ -50,10 +48,9 @@ class Block:
         self._impositions.append(imposition)
         return NetemProfile(chaos.portal, imposition, self._spec, chaos.reader, chaos.measuring)
 
-    async def _end(self, *, failed: bool) -> None:
+    async def _end(self, error: BaseException | None) -> None:
         while self._impositions:
-            record = await self._impositions.pop().end()
-            self._chaos.ended(record, self._spec, failed)
+            await self._chaos.test.end_block(self._impositions.pop(), self._spec, error)
 
 
 class Netem:
@@ -62,19 +59,9 @@ class Netem:
     Blocks nest and add up: a packet that several take meets them in order of entry.
     """
 
-    def __init__(
-        self,
-        portal: Portal,
-        provider: Provider,
-        reader: SpecReader,
-        measuring: Measuring,
-        *,
-        ended: Callable[..., None],
-        attach: Callable[[object, str], Attached],
-    ) -> None:
-        self._attach = attach
-        self.portal, self.reader, self.measuring, self.ended = portal, reader, measuring, ended
-        self._provider = provider
+    def __init__(self, session: Session, reader: SpecReader, test: ImpairedTest) -> None:
+        self.portal, self.measuring, self.reader = session.portal, session.measuring, reader
+        self._provider, self._camera, self.test = session.provider, session.camera, test
         self._names: dict[str, Spec] = {}
 
     def make(self, spec: Spec) -> Imposition:
@@ -82,7 +69,7 @@ class Netem:
 
         :raises ConfigError: if it cannot be meant.
         """
-        return Imposition(self._provider, spec.name, self.reader.read(spec))
+        return Imposition(self._provider, spec.name, self.reader.read(spec), self._camera.before)
 
     def impair(self, *, name: str = "block", **arguments: Any) -> Block:
         """Impair for the length of a block; the arguments are the marker's."""
@@ -127,7 +114,7 @@ class Netem:
         :raises ConfigError: if it cannot be meant: no such container, host network, two of the same name ...
         :raises ProviderError: if Docker cannot be used. :raises ImpairmentError: if it cannot be reached.
         """
-        return self._attach(container, as_)
+        return self.test.attach(container, as_)
 
     def _block(self, name: str, arguments: dict[str, Any]) -> Block:
         own = unused_name(name, self._names)

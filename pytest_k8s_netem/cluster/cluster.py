@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.cluster.camera import Camera
     from pytest_k8s_netem.cluster.manifests import Source
     from pytest_k8s_netem.cluster.pod import Process
     from pytest_k8s_netem.cluster.provider import Completed, Provider
@@ -45,15 +46,17 @@ class Applied:
     def __enter__(self) -> Applied:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._cluster._look_before(error)
         self.delete()
 
 
 class Cluster:
     """What every provider's cluster can do; ``namespace=""`` is its home: ``default``, or what a kubeconfig names."""
 
-    def __init__(self, provider: Provider, portal: Portal, timeout: float = 60) -> None:
-        self._provider, self._portal, self._timeout = provider, portal, timeout
+    def __init__(self, provider: Provider, portal: Portal, timeout: float = 60, camera: Camera | None = None) -> None:
+        self._provider, self._portal, self._timeout, self._camera = provider, portal, timeout, camera
 
     def __repr__(self) -> str:
         return f"<Cluster {self.provider}>"
@@ -94,6 +97,11 @@ class Cluster:
 
     def _at(self, namespace: str) -> str:
         return namespace or self._provider.home
+
+    def _look_before(self, error: BaseException) -> None:
+        """Objects are about to go because of an error."""
+        if self._camera is not None:
+            self._camera.before_now(error)
 
     def _delete(self, objects: Sequence[Named]) -> None:
         for kind, name, namespace in objects:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pytest_k8s_netem.cluster import findings
 from pytest_k8s_netem.cluster.chaos import Netem
@@ -62,7 +63,7 @@ class ImpairedTest:
     def _declare(self, spec: Spec) -> None:
         if spec.name in self._declared:
             raise ConfigError(f"two impairments are called {spec.name!r}; give one of them another name=")
-        imposition = Imposition(self._session.provider, spec.name, self._reader.read(spec))
+        imposition = Imposition(self._session.provider, spec.name, self._reader.read(spec), self._session.camera.before)
         self._declared[spec.name] = _Declared(spec, imposition)
         self.profiles[spec.name] = NetemProfile(
             self._session.portal, imposition, spec, self._reader, self._session.measuring
@@ -97,22 +98,42 @@ class ImpairedTest:
             part.begun = False
         if not due:
             return
-        records = self._session.portal.call(end_all([part.imposition for part in due]))
+        impositions = [part.imposition for part in due]
+        concluded = partial(self._concluded, due)
+        records = self._session.portal.call(end_all(impositions, concluded))
         for part, record in zip(due, records, strict=True):
-            self.ended(record, part.spec)
+            self._ended(record, part.spec)
 
-    def ended(self, record: Record, spec: Spec, failed: bool = False) -> None:
-        """Take note of an impairment that has ended; ``failed``: its block was left by an exception."""
-        found = findings.judge(record, self._strictness.with_(spec.face))
+    async def end_block(self, imposition: Imposition, spec: Spec, error: BaseException | None) -> None:
+        """Heal what a block has begun, and judge what it did; ``error``: what leaves the block."""
+        try:
+            await imposition.conclude()
+            if error is not None or self._amiss(imposition.record, spec):
+                await self._session.camera.before(error)
+        finally:
+            await imposition.heal()
+        self._ended(imposition.record, spec, failed=error is not None)
+
+    async def _concluded(self, parts: Sequence[_Declared]) -> None:
+        """All is read back and still in force: the last moment to look at what will fail the test."""
+        if any(self._amiss(part.imposition.record, part.spec) for part in parts):
+            await self._session.camera.before(None)
+
+    def _amiss(self, record: Record, spec: Spec) -> bool:
+        """Whether an impairment that has been read back for the last time makes its test an error."""
+        return any(finding.level == "error" for finding in self._judge(record, spec))
+
+    def _judge(self, record: Record, spec: Spec) -> list[Finding]:
+        return findings.judge(record, self._strictness.with_(spec.face))
+
+    def _ended(self, record: Record, spec: Spec, failed: bool = False) -> None:
+        found = self._judge(record, spec)
         self.found += [] if failed else found
         self._session.note(self._nodeid, record, found)
 
     def chaos(self) -> Netem:
         """The value of the fixture ``netem``."""
-        session = self._session
-        return Netem(
-            session.portal, session.provider, self._reader, session.measuring, ended=self.ended, attach=self.attach
-        )
+        return Netem(self._session, self._reader, self)
 
     def attach(self, container: object, as_: str) -> Attached:
         """A container for this test, see :meth:`Netem.attach`."""

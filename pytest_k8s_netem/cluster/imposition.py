@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+from collections.abc import Awaitable, Callable
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.cluster.record import Record
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.model.observed import CheckObserved, Observed
     from pytest_k8s_netem.model.plan import Check
 
+Failing = Callable[[BaseException], Awaitable[None]]
 VERIFY_WITHIN = 30.0
 """Seconds for an impairment to be verified; its probe budget is far below, but a loaded machine is no error."""
 SETTLE_WITHIN = 5.0
@@ -41,11 +43,12 @@ HEAL_WITHIN = 15.0
 class Imposition:
     """One TrafficProfile in force, or not yet, or no more.
 
+    :param failing: awaited when it cannot begin, before it is taken back.
     :ivar name: as the user calls it. :ivar object: the TrafficProfile to be; its metadata.name is unique in the run.
     """
 
-    def __init__(self, provider: Provider, name: str, obj: Object) -> None:
-        self._provider = provider
+    def __init__(self, provider: Provider, name: str, obj: Object, failing: Failing) -> None:
+        self._provider, self._failing = provider, failing
         self.name = name
         self.object = obj
         self.applied = False
@@ -66,11 +69,15 @@ class Imposition:
         self._generation = made["metadata"]["generation"]
         try:
             await self._verified()
-        except BaseException:
-            await asyncio.shield(self._remove())
+        except BaseException as error:
+            await asyncio.shield(self._take_back(error))
             raise
         self.applied = True
         await self._note(probes=True)
+
+    async def _take_back(self, error: BaseException) -> None:
+        await self._failing(error)
+        await self._remove()
 
     async def change(self, obj: Object) -> None:
         """Put another spec in place, without a gap, and wait until that is verified; a refused one is taken back.
@@ -231,14 +238,18 @@ async def begin_all(impositions: Sequence[Imposition]) -> None:
         return
     await asyncio.gather(*(imposition.end() for imposition in impositions), return_exceptions=True)
     if len(errors) > 1 and all(isinstance(error, ConfigError) for error in errors):
-        raise ConfigError("\n".join(str(error) for error in errors))
+        raise ConfigError("\n".join(str(error) for error in errors)) from errors[0]
     raise errors[0]
 
 
-async def end_all(impositions: Sequence[Imposition]) -> list[Record]:
-    """End all together: read all back before the first is healed, so that no healing disturbs another's evidence."""
+async def end_all(impositions: Sequence[Imposition], concluded: Callable[[], Awaitable[None]]) -> list[Record]:
+    """End all together: read all back before the first is healed, so that no healing disturbs another's evidence.
+
+    :param concluded: awaited between the two.
+    """
     try:
         await asyncio.gather(*(imposition.conclude() for imposition in impositions))
+        await concluded()
     finally:
         await asyncio.gather(*(imposition.heal() for imposition in impositions))
     return [imposition.record for imposition in impositions]

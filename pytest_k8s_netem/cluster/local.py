@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.run.events import EventLog
 
 
+LINE = 200
+"""Bytes that a log's line may have on average; a tail of longer ones has fewer lines."""
+
+
 class LocalCommand:
     """A command in a local pod; its outputs are files in memory, which live as long as this object."""
 
@@ -176,12 +180,12 @@ class LocalProvider:
             raise
         return LocalCommand(argv, process, (out, err))
 
-    async def logs(self, pod: Object, container: str = "") -> str:
-        """All that a container has written."""
+    async def logs(self, pod: Object, container: str = "", *, lines: int = 0, previous: bool = False) -> str:
+        """What a container has written, in all its lives."""
+        if previous:
+            return ""
         life = self._embedded.kubelet.life(pod)
-        name = container or str(pod["spec"]["containers"][0]["name"])
-        path = life.log(name)
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        return _read(life.log(container or str(pod["spec"]["containers"][0]["name"])), lines)
 
     async def forward(self, pod: Object, port: int) -> tuple[str, int]:
         """A listener on 127.0.0.1; a relay beside the node host carries the bytes."""
@@ -201,9 +205,20 @@ class LocalProvider:
         life = self._embedded.kubelet.life(pod)
         return await self._embedded.host.open_socket(life.key, family, type_, protocol)
 
-    def log_directory(self) -> Path:
-        """Logs of node host, agent and pods."""
-        return self._embedded.directory
+    async def part_logs(self, lines: int) -> dict[str, str]:
+        """Node host and agent."""
+        return {path.stem: _read(path, lines) for path in sorted(self._embedded.directory.glob("*.log"))}
+
+
+def _read(path: Path, lines: int) -> str:
+    """A file's last lines (0: all of it); "" if it is not there."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        if lines:
+            file.seek(max(0, path.stat().st_size - lines * LINE))
+        text = file.read().decode(errors="replace")
+    return "".join(text.splitlines(keepends=True)[-lines:])
 
 
 def _text(fd: int) -> str:

@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pytest_k8s_netem.api.protocol import Api, Object
     from pytest_k8s_netem.controller.witness import Witness
@@ -109,8 +108,12 @@ class Provider(Protocol):
     ) -> RunningCommand:
         """Start a command beside the pod's containers."""
 
-    async def logs(self, pod: Object, container: str = "") -> str:
-        """All that a container (default: the first) has written."""
+    async def logs(self, pod: Object, container: str = "", *, lines: int = 0, previous: bool = False) -> str:
+        """What a container (default: the first) has written.
+
+        :param lines: the last so many; 0 = all. :param previous: by its life before the last restart, where the cluster
+            keeps that apart; else "".
+        """
 
     async def forward(self, pod: Object, port: int) -> tuple[str, int]:
         """A listener on this machine whose connections reach the pod's loopback, never impaired: (host, port)."""
@@ -124,5 +127,5 @@ class Provider(Protocol):
         :raises ClusterError: where the provider cannot give one.
         """
 
-    def log_directory(self) -> Path | None:
-        """Where logs of its parts are, for reports."""
+    async def part_logs(self, lines: int) -> dict[str, str]:
+        """The last lines of what its own parts outside pods have written, by part, for reports."""

@@ -181,9 +181,10 @@ class RemoteProvider:
         await running.start(argv, env or {}, stdin)
         return PodCommand(argv, running)
 
-    async def logs(self, pod: Object, container: str = "") -> str:
-        """All that a container has written."""
+    async def logs(self, pod: Object, container: str = "", *, lines: int = 0, previous: bool = False) -> str:
+        """What a container has written."""
         path, query = pod_path(pod, "log"), {"container": container or _first(pod)}
+        query |= ({"tailLines": str(lines)} if lines else {}) | ({"previous": "true"} if previous else {})
         return await asyncio.to_thread(partial(self._text, path, query))
 
     def _text(self, path: str, query: Mapping[str, str]) -> str:
@@ -209,9 +210,10 @@ class RemoteProvider:
             "only local has; let a command in the pod connect (pod.exec, pod.spawn), or use pod.forward"
         )
 
-    def log_directory(self) -> Path | None:
-        """Its logs are the cluster's."""
-        return None
+    async def part_logs(self, lines: int) -> dict[str, str]:
+        """None: all its parts are in pods."""
+        del lines
+        return {}
 
 
 def _first(pod: Object) -> str:

@@ -10,6 +10,7 @@ from importlib import import_module
 
 from pytest_k8s_netem.api.protocol import NAMESPACES
 from pytest_k8s_netem.cluster.attaching import Attached
+from pytest_k8s_netem.cluster.camera import Camera
 from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
 from pytest_k8s_netem.cluster.measuring import Measuring
 from pytest_k8s_netem.cluster.spec import SpecReader
@@ -58,6 +59,7 @@ class Choices:
         file, "" = its current one. :ivar namespace: to work in; "" = the context's.
     :ivar controller: ``cluster``, ``process``, or ``auto``: the one in the cluster, where there is one.
     :ivar allow_namespaces: whose pods may be impaired though this run did not make them; ``*`` = of all.
+    :ivar evidence: whether failing tests are looked at.
     """
 
     provider: str = "local"
@@ -77,6 +79,7 @@ class Choices:
     namespace: str = ""
     allow_namespaces: tuple[str, ...] = ()
     controller: str = "auto"
+    evidence: bool = True
 
 
 class Session:
@@ -90,7 +93,9 @@ class Session:
         self.events = EventLog()
         self.seed = self.identity.seed if choices.seed is None else choices.seed
         self.provider: Provider = _provider(choices.provider)(choices, self.directory.path, self.events)
-        self._cluster = Cluster(self.provider, self.portal, choices.timeout)
+        run = self.identity.name
+        self.camera = Camera(self.provider, self.portal, self.events, run, enabled=choices.evidence)
+        self._cluster = Cluster(self.provider, self.portal, choices.timeout, self.camera)
         self._opened: NetemError | bool = False
         self.measuring = Measuring(self.provider)
         self._reaper = Reaper(self.directory.path)
@@ -145,6 +150,7 @@ class Session:
         }
         self.portal.call(self.provider.api.create(NAMESPACES, obj))
         self.portal.call(self.provider.namespace_ready(name))
+        self.camera.namespaces.append(name)
         return Namespace(cluster, name)
 
     def attach(self, container: object, as_: str, nodeid: str = "") -> Attached:
@@ -157,6 +163,11 @@ class Session:
         labels = self.identity.labels(nodeid)
         made = self.portal.call(self.provider.attachments.attach(container, as_, labels))
         return Attached(self.provider, self.portal, made)
+
+    def end_namespace(self, namespace: Namespace) -> None:
+        """End what :meth:`make_namespace` gave."""
+        self.camera.namespaces = [name for name in self.camera.namespaces if name != namespace.name]
+        namespace.end()
 
     def note(self, nodeid: str, record: Record, found: Iterable[Finding]) -> None:
         """Keep what is known of an ended impairment, for the report."""

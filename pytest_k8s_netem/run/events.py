@@ -149,6 +149,11 @@ class EventLog:
         for listener in self._listeners:
             listener(event)
 
+    @property
+    def count(self) -> int:
+        """How many there are so far."""
+        return len(self._events)
+
     def __iter__(self) -> Iterator[Event]:
         return iter(self._events.copy())
 
