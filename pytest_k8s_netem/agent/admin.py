@@ -7,7 +7,7 @@ import socket
 from collections import deque
 
 from pytest_k8s_netem.agent.loop import READ, WRITE
-from pytest_k8s_netem.agent.requests import Refused
+from pytest_k8s_netem.agent.requests import Refused, identify
 from pytest_k8s_netem.model.frames import Decoder, FrameError, encode
 from pytest_k8s_netem.model.problem import Problem
 
@@ -65,14 +65,16 @@ class Admin:
         if isinstance(frame, FrameError):
             self._answer(None, problems=[Problem("", "", str(frame)).to_wire()])
             return
+        number = None
         try:
-            self._do(frame)
+            number = identify(frame)
+            self._do(frame, number)
         except (Refused, OSError) as error:
             problems = error.problems if isinstance(error, Refused) else (Problem("", "", str(error)),)
-            self._answer(frame.get("id"), problems=[problem.to_wire() for problem in problems])
+            self._answer(number, problems=[problem.to_wire() for problem in problems])
 
-    def _do(self, frame: dict[str, Any]) -> None:
-        op, name, number = frame.get("op"), frame.get("target"), frame.get("id")
+    def _do(self, frame: dict[str, Any], number: int | None) -> None:
+        op, name = frame.get("op"), frame.get("target")
         if op == "session":
             self._serves.serve(self._descriptor(op))
             self._answer(number, ok={})
@@ -81,7 +83,14 @@ class Admin:
         elif op == "forget" and isinstance(name, str):
             self._serves.forget(name, lambda: self._answer(number, ok={}))
         else:
-            raise Refused(Problem("op", str(op), "no such admin frame", "target, forget (both with target), session"))
+            raise Refused(
+                Problem(
+                    "op",
+                    op if isinstance(op, str) else "",
+                    "no such admin frame",
+                    "target, forget (both with target), session",
+                )
+            )
 
     def _descriptor(self, op: str) -> int:
         if not self._descriptors:
@@ -92,7 +101,7 @@ class Admin:
         while self._descriptors:
             os.close(self._descriptors.popleft())
 
-    def _answer(self, number: Any, **answer: Any) -> None:
+    def _answer(self, number: int | None, **answer: Any) -> None:
         self._unsent += encode({"id": number, **answer})
         self._write()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from pytest_k8s_netem.agent.requests import OBJECT, Refused, problem_of, read
+from pytest_k8s_netem.agent.requests import OBJECT, Refused, identify, problem_of, read
 from pytest_k8s_netem.agent.session import Ownership, Reply, Session
 from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.model.codec import WireError
@@ -140,8 +140,9 @@ class Keeper:
         if isinstance(frame, FrameError):
             Reply(session, None).refuse(Problem("", "", str(frame), "send one JSON object a line"))
             return
-        reply = Reply(session, frame.get("id"))
+        reply = Reply(session, None)
         try:
+            reply = Reply(session, identify(frame))
             request = read(frame)
             session.require(request.op)
             _OPS[request.op](self, Call(session, request.fields, reply))

@@ -40,6 +40,8 @@ FIELDS: dict[str, dict[str, Codec]] = {
     "observe": {"target": TEXT},
 }
 OPTIONAL = {"hello": frozenset({"identity", "epoch"}), "probe": frozenset({"checks"})}
+MOST_ID = 1 << 53
+"""Ids are below: whole numbers that every reader of JSON keeps."""
 ENVELOPE = frozenset({"v", "id", "op"})
 
 
@@ -59,6 +61,17 @@ class Request:
     fields: dict[str, Any]
 
 
+def identify(frame: dict[str, Any]) -> int | None:
+    """The id by which a frame is answered.
+
+    :raises Refused: for anything but a number: it goes back as it came, so it must be small and simple.
+    """
+    number = frame.get("id")
+    if number is None or (type(number) is int and 0 <= number < MOST_ID):
+        return number
+    raise Refused(Problem("id", "", f"not a whole number below {MOST_ID}", "number the requests 1, 2, 3 ..."))
+
+
 def read(frame: dict[str, Any]) -> Request:
     """Decode the fields of a frame, each by its own codec.
 
@@ -66,10 +79,10 @@ def read(frame: dict[str, Any]) -> Request:
     """
     op = frame.get("op")
     if frame.get("v", VERSION) != VERSION:
-        raise Refused(Problem("v", str(frame["v"]), f"this agent speaks version {VERSION}", "use its own controller"))
+        raise Refused(Problem("v", "", f"this agent speaks version {VERSION}", "use its own controller"))
     if not isinstance(op, str) or op not in FIELDS:
         known = ", ".join(sorted(OWNER_OPS | GUEST_OPS))
-        raise Refused(Problem("op", str(op), "no such operation", f"use one of {known}"))
+        raise Refused(Problem("op", op if isinstance(op, str) else "", "no such operation", f"use one of {known}"))
     problems = [
         Problem(name, "", f"unknown field of {op}", f"it has {', '.join(FIELDS[op])}")
         for name in frame

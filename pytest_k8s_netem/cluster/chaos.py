@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from pytest_k8s_netem.cluster.attaching import Attached
     from pytest_k8s_netem.cluster.impaired import ImpairedTest
     from pytest_k8s_netem.cluster.session import Session
     from pytest_k8s_netem.cluster.spec import SpecReader

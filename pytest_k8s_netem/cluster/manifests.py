@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pytest_k8s_netem.api import protocol
@@ -10,8 +10,6 @@ from pytest_k8s_netem.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_k8s_netem.api.protocol import Kind, Object
 
     Source = str | Path | Mapping[str, object] | Iterable[Mapping[str, object]]
@@ -69,9 +67,13 @@ def _documents(source: Source) -> list[Object]:
             raise ConfigError(f"cannot read the manifest {path}: {error.strerror}") from None
     if isinstance(source, str):
         return _parsed(source, "the manifest")
-    if isinstance(source, Mapping):
-        return [dict(source)]
-    return [dict(part) for part in source]
+    parts = [source] if isinstance(source, Mapping) else source
+    objects = list(parts) if isinstance(parts, Iterable) else [None]
+    if not all(isinstance(part, Mapping) for part in objects):
+        raise ConfigError(
+            f"{type(source).__name__} is no manifest: give a path, YAML or JSON text, an object or a list"
+        )
+    return [dict(part) for part in objects]
 
 
 def _parsed(text: str, where: str) -> list[Object]:

@@ -136,6 +136,7 @@ _SHAPES: Mapping[tuple[str, str], Mapping[str, Shape]] = {
         }
     },
 }
+UNKNOWN = "the embedded cluster does not know this field"
 _HANDED_ON = "TrafficProfile"
 
 
@@ -159,7 +160,9 @@ def check(manifest: Mapping[str, Any]) -> dict[str, Any]:
             ],
         )
     whole = {"apiVersion": _text, "kind": _text, "metadata": _METADATA, "status": _anything, **shape}
-    problems = [*_walk(manifest, whole, ""), *_required(manifest)]
+    problems = list(_walk(manifest, whole, ""))
+    if all(problem.why == UNKNOWN for problem in problems):  # else what is required may not be where it is looked for
+        problems += _required(manifest)
     if problems:
         raise ConfigError(f"{kind}/{name} cannot run on the embedded cluster:", problems)
     return dict(manifest)
@@ -189,7 +192,7 @@ def _walk_fields(value: Mapping[str, Any], shape: Mapping[str, Any], path: str) 
         if name in shape:
             yield from _walk(part, shape[name], where)
         else:
-            yield Problem(where, "", "the embedded cluster does not know this field", f"known are {', '.join(shape)}")
+            yield Problem(where, "", UNKNOWN, f"known are {', '.join(shape)}")
 
 
 def _required(manifest: Mapping[str, Any]) -> Iterator[Problem]:

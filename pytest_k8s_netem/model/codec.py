@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+LEAST, MOST = -(1 << 63), (1 << 64) - 1
+"""Whole numbers that travel: what the kernel has room for."""
+
+
 class WireError(ValueError):
     """A value that is not what its place in a frame asks for; the message starts with the path."""
 
@@ -34,11 +38,13 @@ def _same(value: Any) -> Any:
 
 
 def scalar(*types: type) -> Codec:
-    """A JSON scalar of one of these Python types; bool is no int."""
+    """A JSON scalar of one of these Python types; bool is no int, and an int has 64 bits at most."""
 
     def decode(data: Any, path: str) -> Any:
         if type(data) not in types:
             raise WireError(f"{path}: expected {' or '.join(t.__name__ for t in types)}, got {type(data).__name__}")
+        if type(data) is int and not LEAST <= data <= MOST:
+            raise WireError(f"{path}: a number beyond 64 bits")
         return data
 
     return Codec(_same, decode)

@@ -1,6 +1,6 @@
 """Frames between controller and agent: one JSON object a line.
 
-Request ``{"v": 1, "id": n, "op": ..., "target": ..., ...}``; answer ``{"id": n, "ok": {...}}`` or
+Request ``{"v": 1, "id": n (a whole number), "op": ..., "target": ..., ...}``; answer ``{"id": n, "ok": {...}}`` or
 ``{"id": n, "problems": [...]}``; unsolicited ``{"event": ..., "target": ..., ...}``.
 
 ========  =======  ======================================  ====================================================
@@ -90,8 +90,10 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any] | FrameError]:
         """Frames completed by ``data``, in order; a :class:`FrameError` stands in the place of each bad line."""
+        looked = len(self._buffer)  # without a newline, as the last call left it
         self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
+        while (end := self._buffer.find(b"\n", looked)) >= 0:
+            looked = 0
             line = bytes(self._buffer[:end])
             del self._buffer[: end + 1]
             if self._skipping:
