@@ -63,6 +63,15 @@ def when(event: Object) -> str:
     return str(next((time for time in named if time), event["metadata"].get("creationTimestamp") or ""))
 
 
+def profile_seen(obj: Object, evidence: Evidence | None = None, note: str = "") -> ProfileSeen:
+    """A TrafficProfile and what is known of it; ``note``: why there is no evidence."""
+    key = str(obj["metadata"]["name"])
+    name = (obj["metadata"].get("annotations") or {}).get(NAME) or key
+    if evidence is None:
+        return ProfileSeen(name, obj, notes=(note,) if note else ())
+    return ProfileSeen(name, obj, _held(key, evidence), _gaps(evidence), evidence.notes)
+
+
 class _Looking:
     """What has been had so far; every part is had on its own, so that none keeps the others waiting."""
 
@@ -104,8 +113,7 @@ class _Looking:
     async def _profiles_and_pods(self) -> None:
         listing = await self._provider.api.list(TRAFFICPROFILES, selector=f"{RUN}={self._run}")
         for obj in listing.items:
-            name = (obj["metadata"].get("annotations") or {}).get(NAME) or obj["metadata"]["name"]
-            self.profiles[obj["metadata"]["name"]] = ProfileSeen(name, obj)
+            self.profiles[obj["metadata"]["name"]] = profile_seen(obj)
         # Half the time, so that pods are seen even if an agent does not answer.
         held = {f"what the pods hold of {key}": self._held(key) for key in self.profiles}
         await self._together(held, LOOK_WITHIN / 2)
@@ -117,8 +125,7 @@ class _Looking:
         self._roles |= dict.fromkeys(evidence.pods, "impaired")
         for pair in await witness.pairs(key) if len(evidence.pods) <= MOST_PODS else ():
             self._roles.setdefault(pair.remote, "peer")
-        seen = self.profiles[key]
-        self.profiles[key] = ProfileSeen(seen.name, seen.object, _held(key, evidence), _gaps(evidence), evidence.notes)
+        self.profiles[key] = profile_seen(self.profiles[key].object, evidence)
 
     async def _pods(self) -> None:
         elsewhere = {key.partition("/")[0] for key in self._roles}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from pytest_k8s_netem.api.protocol import NAMESPACES
+from pytest_k8s_netem.cluster.answering import Answering
 from pytest_k8s_netem.cluster.attaching import Attached
 from pytest_k8s_netem.cluster.camera import Camera
 from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
@@ -97,6 +98,7 @@ class Session:
         self.camera = Camera(self.provider, self.portal, self.events, run, enabled=choices.evidence)
         self._cluster = Cluster(self.provider, self.portal, choices.timeout, self.camera)
         self._opened: NetemError | bool = False
+        self._answering = Answering(self.provider, run, self.directory.path)
         self.measuring = Measuring(self.provider)
         self._reaper = Reaper(self.directory.path)
         self._termination = Termination()
@@ -110,6 +112,7 @@ class Session:
         self._termination.hold()
         self.events.write_to(self.directory.path / EVENTS)
         self.portal.call(self.provider.start())
+        self.portal.call(self._answering.start())
 
     @property
     def cluster(self) -> Cluster:
@@ -180,6 +183,7 @@ class Session:
     def close(self) -> None:
         """Take the cluster down and remove the run's files."""
         try:
+            self.portal.call(self._answering.stop())
             self.portal.call(self.provider.stop())
         finally:
             self.portal.stop()

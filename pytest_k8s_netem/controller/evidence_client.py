@@ -32,10 +32,13 @@ AGAIN_WITHIN = 60.0
 
 
 class RemoteWitness:
-    """Implements :class:`pytest_k8s_netem.controller.witness.Witness`."""
+    """Implements :class:`pytest_k8s_netem.controller.witness.Witness`.
 
-    def __init__(self, open_channel: Open) -> None:
-        self._open = open_channel
+    :param again_within: seconds in which one that went away is asked again.
+    """
+
+    def __init__(self, open_channel: Open, again_within: float = AGAIN_WITHIN) -> None:
+        self._open, self._again_within = open_channel, again_within
         self._channel: StreamChannel | None = None
         self._opening = asyncio.Lock()
 
@@ -59,6 +62,14 @@ class RemoteWitness:
         pairs: tuple[Pair, ...] = await self._asked(testimony.PAIRS.decode, "pairs", ANSWER_WITHIN, profile=profile)
         return pairs
 
+    async def state(self) -> dict[str, Any]:
+        """What a run says of itself, and its TrafficProfiles.
+
+        :raises ImpairmentError: if it cannot be asked.
+        """
+        state: dict[str, Any] = await self._asked(dict, "state", ANSWER_WITHIN)
+        return state
+
     async def close(self) -> None:
         """Ask no more."""
         if self._channel is not None:
@@ -66,7 +77,7 @@ class RemoteWitness:
             self._channel = None
 
     async def _asked(self, decode: Callable[[Any], Any], op: str, within: float, **fields: Any) -> Any:
-        async for attempt in attempts(AGAIN_WITHIN, ChannelClosed):
+        async for attempt in attempts(self._again_within, ChannelClosed):
             with attempt:
                 try:
                     async with asyncio.timeout(within):

@@ -1,6 +1,7 @@
 """Answers a witness's questions on a unix socket: what an in-cluster controller knows, for those who may exec into it.
 
-Frames as :mod:`pytest_k8s_netem.model.frames` has them; ops ``evidence`` and ``pairs`` (profile), ``measure`` (checks).
+Frames as :mod:`pytest_k8s_netem.model.frames` has them; ops ``evidence`` and ``pairs`` (profile), ``measure`` (checks),
+in a run ``state`` (about, profiles: its TrafficProfiles).
 An answer is JSON text in portions, since a frame is short: ``{"question": id, "text": ..., "left": n}``; op ``more``
 (of: that id) gives the next one.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,29 +21,44 @@ from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.model.codec import WireError
 from pytest_k8s_netem.model.frames import Decoder, FrameError, encode
 from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.run.forks import keep_from_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_k8s_netem.controller.witness import Witness
 
+State = Callable[[], Awaitable[Any]]
 PORTION = 400_000
 """Characters of an answer's text a frame; JSON escapes make them more, at most twice as many here."""
 CHUNK = 1 << 16
 
 
 class EvidenceServer:
-    """Serves one witness; whoever may connect to the socket may ask."""
+    """Serves one witness; whoever may connect to the socket may ask.
 
-    def __init__(self, witness: Witness, path: Path) -> None:
-        self._witness, self._path = witness, path
+    :param state: what ``state`` is answered by; None where objects are to be read from an API server.
+    """
+
+    def __init__(self, witness: Witness, path: Path, state: State | None = None) -> None:
+        self._witness, self._path, self._state = witness, path, state
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen, in place of whoever did before."""
+        """Listen, in place of whoever did before.
+
+        :raises OSError: if the path is too long for a socket, or cannot be written.
+        """
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
-        self._path.chmod(0o600)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(str(self._path))
+            self._path.chmod(0o600)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listener)
+        except BaseException:
+            listener.close()
+            raise
+        keep_from_children(listener)
 
     async def stop(self) -> None:
         """Listen no more, and end all talks."""
@@ -57,7 +75,7 @@ class EvidenceServer:
             self._talks.add(task)
             task.add_done_callback(self._talks.discard)
         try:
-            await _Talk(self._witness, writer).follow(reader)
+            await _Talk(self._witness, self._state, writer).follow(reader)
         finally:
             writer.close()
 
@@ -65,8 +83,8 @@ class EvidenceServer:
 class _Talk:
     """One connection; its questions are answered beside each other."""
 
-    def __init__(self, witness: Witness, writer: asyncio.StreamWriter) -> None:
-        self._witness, self._writer = witness, writer
+    def __init__(self, witness: Witness, state: State | None, writer: asyncio.StreamWriter) -> None:
+        self._witness, self._state, self._writer = witness, state, writer
         self._left: dict[int, str] = {}
         self._asked: set[asyncio.Task[None]] = set()
 
@@ -123,4 +141,6 @@ class _Talk:
             case "measure":
                 checks = testimony.CHECKS.decode(frame["checks"], "checks")
                 return testimony.MEASURED.encode(await self._witness.measure(checks))
+            case "state" if self._state is not None:
+                return await self._state()
         raise KeyError(frame["op"])

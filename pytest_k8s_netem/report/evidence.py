@@ -6,6 +6,7 @@ import re
 import time
 
 from pytest_k8s_netem.report import artifacts
+from pytest_k8s_netem.report.words import counted, effect_words, profile_state
 from pytest_k8s_netem.run import events
 
 TYPE_CHECKING = False
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from pytest_k8s_netem.run.snapshot import HeldSeen, PodSeen, Snapshot
+    from pytest_k8s_netem.run.snapshot import PodSeen, Snapshot
 
 TITLE = "netem evidence"
 """Of the section; behind it the phase that failed."""
@@ -79,28 +80,17 @@ def _profiles(snapshot: Snapshot) -> Iterator[str]:
         yield f"impairment {profile.name!r}: {status.get('impairment') or 'nothing yet'}: {_state(status)}"
         yield from (f"  {_name(pod, snapshot)}: {gap}" for pod, gap in profile.gaps)
         for pod, held in profile.held.items():
-            yield f"  {_name(pod, snapshot)}: {_effect(held)}{''.join(f'; {why}' for why in held.problems)}"
+            yield f"  {_name(pod, snapshot)}: {effect_words(held)}{''.join(f'; {why}' for why in held.problems)}"
         yield from (f"  note: {note}" for note in profile.notes)
 
 
 def _state(status: Mapping[str, Any]) -> str:
-    conditions = status.get("conditions") or ()
-    for one in conditions:
-        if one["status"] != "True":
-            return f"not {one['type']}: {one.get('message') or one['reason']}"
+    state, why = profile_state(status)
+    if why:
+        return f"{state}: {why}"
     pods = status.get("pods") or {}
-    proof = " by read-back" if conditions and conditions[-1]["reason"] == "ReadBack" else ""
-    return f"verified{proof} on {pods.get('verified', 0)} of {_counted(pods.get('expected', 0), 'pod')}"
-
-
-def _effect(held: HeldSeen) -> str:
-    words = {"dropped": "lost", "delayed": "delayed", "duplicated": "doubled", "corrupted": "corrupted"}
-    done = [f"{held.effect[key]:g} {word}" for key, word in words.items() if held.effect.get(key)]
-    return ", ".join([f"{_counted(held.effect.get('packets', 0), 'packet')} met", *done, f"{held.engine} engine"])
-
-
-def _counted(number: float, thing: str) -> str:
-    return f"{number:g} {thing}{'' if number == 1 else 's'}"
+    proof = " by read-back" if status["conditions"][-1]["reason"] == "ReadBack" else ""
+    return f"{state}{proof} on {pods.get('verified', 0)} of {counted(pods.get('expected', 0), 'pod')}"
 
 
 def _pods(snapshot: Snapshot) -> Iterator[str]:
@@ -114,7 +104,7 @@ def _pods(snapshot: Snapshot) -> Iterator[str]:
                 several = len(pod.logs) > 1
                 yield from _log(f"  log of {name}" if several else "", log, LOG_LINES * (1 if _well(pod) else 2))
     if len(snapshot.pods) > len(told):
-        yield f"and {_counted(len(snapshot.pods) - len(told), 'pod')} more"
+        yield f"and {counted(len(snapshot.pods) - len(told), 'pod')} more"
 
 
 def _well(pod: PodSeen) -> bool:
@@ -155,7 +145,7 @@ def _container(entry: Mapping[str, Any]) -> str:
     if entry.get("restartCount"):
         last = (entry.get("lastState") or {}).get("terminated")
         words.append(
-            f"restarted {_counted(entry['restartCount'], 'time')}" + (f", {_ended(last)} before" if last else "")
+            f"restarted {counted(entry['restartCount'], 'time')}" + (f", {_ended(last)} before" if last else "")
         )
     return f"{entry['name']} {', '.join(words)}" if words else ""
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.run.identity import Identity
 
 LOCK = "lock"
+WITNESS = "witness"
+"""In a run's directory: the socket on which it says what it impairs."""
 YOUNG = 60.0
 """Seconds for which a directory without a lock file may still be in the making."""
 
@@ -75,9 +77,18 @@ class RunDirectory:
 
 def dead_directories(base: Path | None = None) -> Iterator[Path]:
     """Directories of runs that have ended without removing them."""
+    return (path for path in _directories(base) if not _alive(path))
+
+
+def living_directories(base: Path | None = None) -> Iterator[Path]:
+    """Directories of runs that go on, this process's own among them."""
+    return (path for path in _directories(base) if _alive(path))
+
+
+def _directories(base: Path | None) -> Iterator[Path]:
     base = base or base_directory()
     for path in sorted(base.iterdir()) if base.is_dir() else ():
-        if path.is_dir() and not path.is_symlink() and not _alive(path):
+        if path.is_dir() and not path.is_symlink():
             yield path
 
 

@@ -1,4 +1,4 @@
-"""What a run knew at one moment of a failing test; collected in cluster, shown by report. Times: unix, s."""
+"""What was known at one moment, of a failing test or of all; collected in cluster, shown by report. Times: unix, s."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ class ProfileSeen:
     held: Mapping[str, HeldSeen] = field(default_factory=dict)
     gaps: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is impaired now, of one run or cluster.
+
+    :ivar where: of whom, in words. :ivar problem: why it could not be asked; "" = it could.
+    """
+
+    where: str
+    profiles: tuple[ProfileSeen, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def test_an_impairment_that_cannot_begin_is_seen_before_it_is_taken_back(suite):
     result.stdout.fnmatch_lines(
         [
             "*- netem evidence setup -*",
-            "impairment 'netem': delay 1ms, egress of app=ann to app=dan: not Applied: no packet of*",
+            "impairment 'netem': delay 1ms, egress of app=ann to app=dan: not applied: no packet of*",
         ]
     )
 
@@ -220,3 +220,23 @@ def test_it_travels_with_the_report(suite, tmp_path):
         prop.get("name"): prop.get("value") for prop in ElementTree.parse(tmp_path / "j.xml").iter("property")
     }
     assert properties["netem-evidence"] == str(folder)
+
+
+def test_a_run_can_be_asked_what_it_impairs(suite):
+    result = suite(
+        """
+        import subprocess, sys
+
+        @pytest.mark.netem(delay="200ms", pods="app=ann", to="app=bob")
+        def test_it(people, ann, bob, netem_profile):
+            took(ann, bob)
+            asked = [sys.executable, "-c", "from pytest_k8s_netem.cli import main; raise SystemExit(main(['observe']))"]
+            done = subprocess.run(asked, capture_output=True, text=True)
+            print(done.stdout, done.stderr)
+            name = netem_profile.object["metadata"]["name"]
+            mine = done.stdout[done.stdout.index(name):].splitlines()
+            assert mine[0].split()[:3] == [name, "verified", "1/1"]
+            assert mine[1].startswith("    pod/default/ann: 1 packet met, 1 delayed, ")
+        """
+    )
+    result.assert_outcomes(passed=1)
