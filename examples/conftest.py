@@ -55,6 +55,13 @@ def images(netem_cluster) -> None:
     netem_cluster.load_image(IMAGE)
 
 
+@pytest.fixture(scope="session")
+def this_machines_programs(netem_cluster) -> None:
+    """For pods that run what is installed on this machine, which an image has not."""
+    if netem_cluster.provider not in ("local", "apiserver"):
+        pytest.skip("these pods run programs of this machine; examples/redis_failover shows the same with an image")
+
+
 @pytest.fixture(scope="module")
 def echo(netem_cluster, images) -> Iterator:
     """Two echo servers and a client, ready, in namespace ``default``: the cluster."""

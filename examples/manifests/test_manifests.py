@@ -1,4 +1,4 @@
-"""Manifests on the embedded cluster: Deployments, Services as names, exec, logs, forward."""
+"""Manifests, on the embedded cluster or a real one: Deployments, Services as names, exec, logs, forward."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def shop(netem_namespace):
+def shop(netem_namespace, images):
     netem_namespace.apply(HERE / "shop.yaml")
     netem_namespace.wait_ready()
     return netem_namespace

@@ -19,7 +19,7 @@ USER = pwd.getpwnam("postgres").pw_uid if BINARIES else 0
 
 
 @pytest.fixture
-def database(netem_namespace, pod_manifest, tmp_path_factory):
+def database(this_machines_programs, netem_namespace, pod_manifest, tmp_path_factory):
     folder = tmp_path_factory.mktemp("postgres")
     for path in (folder, *[p for p in folder.parents if p.owner() == folder.owner() and "pytest" in str(p)]):
         path.chmod(0o755)

@@ -29,7 +29,7 @@ except redis.exceptions.RedisError as error:
 
 
 @pytest.fixture
-def store(netem_namespace, pod_manifest):
+def store(this_machines_programs, netem_namespace, pod_manifest):
     server = ["redis-server", "--save", "", "--port", "6379", "--protected-mode", "no", "--bind", "*"]
     netem_namespace.apply([pod_manifest("redis", *server, port=6379), pod_manifest("app", "sleep", "infinity")])
     netem_namespace.wait_ready()

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent.name for path in (ROOT / "examples").glob("*/test_*.py"))
-PROGRAMS = {"redis": "redis", "postgres": "postgres"}
+PROGRAMS = {"redis": "redis", "redis_failover": "redis", "postgres": "postgres"}
 """Folders whose thing under test is a program that a machine may not have."""
 
 
