@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "cluster" / "effects"))
+import nodes
 
 HERE = Path(__file__).parent
 IMAGE = "python:3.11-slim-bookworm"
@@ -44,6 +49,19 @@ def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session", name="pod")
 def _pod() -> Callable[..., dict[str, Any]]:
     return pod
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """Of the tests' pods."""
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def netem_nodes(netem_cluster: Any) -> Iterator[list[str]]:
+    """Two nodes whose kernel has netem, with the images that pods need there."""
+    with nodes.with_netem(netem_cluster, IMAGE, netem_cluster._provider.agent_image) as names:
+        yield names
 
 
 @pytest.fixture(scope="module")
