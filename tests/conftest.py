@@ -47,6 +47,11 @@ def _kubernetes(*names: str) -> Callable[[], str]:
     return lacking
 
 
+def _kind() -> str:
+    missing = [name for name in ("docker", "kind") if not shutil.which(name)]
+    return f"no {' and '.join(missing)} on PATH" if missing else ""
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "linux": lambda: "" if sys.platform == "linux" else f"this is {sys.platform}",
     "root": lambda: "" if os.geteuid() == 0 else "not root",
@@ -57,6 +62,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "postgres": _postgres,
     "apiserver": _kubernetes("etcd", "kube-apiserver"),
     "kubectl": _kubernetes("kubectl"),
+    "kind": _kind,
     "tc": _program("tc"),
     "ping": _program("ping"),
     "iperf3": _program("iperf3"),
