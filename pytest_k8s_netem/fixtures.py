@@ -38,20 +38,21 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
     settings = request.config.stash[SETTINGS]
     with _refusals(settings.missing):
-        opened = session.open_session(_choices(settings))
+        opened = session.open_session(_choices(settings), request.config.stash.setdefault(AT_END, []).append)
     request.config.stash[SESSION] = opened
     request.config.stash[ARTIFACTS] = _artifacts(request)
     yield opened
-    if remains := opened.provider.remains(failed=bool(request.session.testsfailed)):
-        request.config.stash[REMAINS] = remains
+    request.config.stash[NOTICES] = opened.notices(failed=bool(request.session.testsfailed))
     opened.close()
 
 
 SESSION = pytest.StashKey["Session"]()
 ARTIFACTS = pytest.StashKey["Callable[[], Path]"]()
 """Where evidence is written; nothing is made before it is called."""
-REMAINS = pytest.StashKey[str]()
-"""What the run leaves on purpose, in words."""
+AT_END = pytest.StashKey["list[Callable[[], None]]"]()
+"""What is still to be ended at the end of the run."""
+NOTICES = pytest.StashKey[list[str]]()
+"""What is to be told at the end of the run, a sentence each."""
 
 
 def _artifacts(request: pytest.FixtureRequest) -> Callable[[], Path]:
@@ -283,4 +284,6 @@ class _refusals:  # noqa: N801 - reads as a statement
         if isinstance(error, ProviderError) and self._missing == "skip":
             raise pytest.skip.Exception(str(error)) from None
         if isinstance(error, NetemError):
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            failed = pytest.fail.Exception(str(error), pytrace=False)
+            failed.of_machine = isinstance(error, ProviderError)  # type: ignore[attr-defined] # see makereport
+            raise failed from None

@@ -11,8 +11,9 @@ from pytest_k8s_netem.fixtures import (  # noqa: F401 - pytest collects fixtures
     APPLY_FIRST,
     APPLY_LAST,
     ARTIFACTS,
+    AT_END,
+    NOTICES,
     OUTCOME,
-    REMAINS,
     SESSION,
     _netem_first,
     _netem_last,
@@ -30,6 +31,7 @@ from pytest_k8s_netem.fixtures import (  # noqa: F401 - pytest collects fixtures
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from typing import Any
 
 PROPERTY = "netem"
 """Name of the JUnit property, one for each impairment."""
@@ -37,8 +39,12 @@ SEED = "netem-seed"
 """Name of the JUnit property that holds the run's seed, beside every impairment."""
 EVIDENCE = "netem-evidence"
 """Name of the JUnit property that holds the directory of a failed test's evidence."""
+WORKER_NOTICES = "netem-notices"
+"""Under this name xdist carries them."""
 REFUSED = pytest.StashKey[str]()
 """On an item: what is wrong with its markers."""
+TOLD = pytest.StashKey[dict[str, str]]()
+"""On the config: what the machine lacks, and the test that told all of it."""
 SHOWN = pytest.StashKey[list[str]]()
 """On the config: the refusals, listed once after collection."""
 
@@ -148,6 +154,10 @@ def pytest_runtest_makereport(
         if item.config.stash[options.SETTINGS].missing == "skip":
             call.excinfo = tracebacks.skipped(call.excinfo)
     report = yield
+    if call.when == "setup" and call.excinfo is not None and getattr(call.excinfo.value, "of_machine", False):
+        from pytest_k8s_netem.report import tracebacks
+
+        tracebacks.once(report, item.config.stash.setdefault(TOLD, {}))
     if call.when == "call":
         item.stash[OUTCOME] = "skipped" if hasattr(report, "wasxfail") else report.outcome
     if report.failed and SESSION in item.config.stash:
@@ -184,10 +194,26 @@ def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest
             report.user_properties.append((EVIDENCE, folder))
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what is left, and hand what is to be told to the process that has the terminal: xdist's workers have none."""
+    for end in session.config.stash.get(AT_END, []):
+        end()
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output[WORKER_NOTICES] = session.config.stash.get(NOTICES, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it from a worker that ends."""
+    told = getattr(node, "workeroutput", {}).get(WORKER_NOTICES, [])
+    node.config.stash[NOTICES] = [*node.config.stash.get(NOTICES, []), *told]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what was impaired, asked against measured: under ``-v``, and for tests that failed; and what remains."""
-    if remains := config.stash.get(REMAINS, ""):
-        terminalreporter.write_line(f"netem: {remains}")
+    notices: list[str] = config.stash.get(NOTICES, [])
+    for notice in dict.fromkeys(notices):  # workers tell the same
+        terminalreporter.write_line(f"netem: {notice}")
     reports = (report for reports in terminalreporter.stats.values() for report in reports)
     if not any(name == PROPERTY for report in reports for name, _ in getattr(report, "user_properties", ())):
         return

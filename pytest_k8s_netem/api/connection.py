@@ -34,17 +34,18 @@ class Connection:
     """An API server and our credentials; made by :meth:`from_kubeconfig` or :meth:`in_cluster`. Thread-safe.
 
     :ivar host: ``https://address:port``, without a slash at its end.
-    :ivar context: name of the kubeconfig's context, "" in a cluster. :ivar namespace: that it names, "" = none.
+    :ivar context: name of the kubeconfig's context, "" in a cluster.
+    :ivar cluster: as that context calls it. :ivar namespace: of that context, "" = it has none.
     """
 
-    def __init__(self, configuration: Any, context: str = "", namespace: str = "") -> None:
+    def __init__(self, configuration: Any, context: str = "", cluster: str = "", namespace: str = "") -> None:
         from kubernetes.client.rest import RESTClientObject
 
         configuration.connection_pool_maxsize = POOL
         self._configuration = configuration
         self._pools = RESTClientObject(configuration).pool_manager
         self.host = str(configuration.host).rstrip("/")
-        self.context, self.namespace = context, namespace
+        self.context, self.cluster, self.namespace = context, cluster, namespace
 
     @classmethod
     def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Connection:
@@ -64,7 +65,8 @@ class Connection:
         except (config.ConfigException, OSError, ValueError) as error:
             raise ProviderError(f"{named} names no cluster: {error}") from None
         chosen = next((one for one in contexts if one["name"] == context), current)
-        return cls(configuration, str(chosen["name"]), str(chosen["context"].get("namespace") or ""))
+        parts = (str(chosen["context"].get(part) or "") for part in ("cluster", "namespace"))
+        return cls(configuration, str(chosen["name"]), *parts)
 
     @classmethod
     def in_cluster(cls) -> Connection:

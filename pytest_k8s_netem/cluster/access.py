@@ -42,12 +42,17 @@ class Access:
     makes_namespaces: bool = False
     view: View = field(default_factory=View)
 
-    def limits(self) -> list[str]:
-        """What cannot be promised, a sentence each."""
+    def limits(self, *, in_process: bool = True) -> list[str]:
+        """What cannot be promised, a sentence each.
+
+        :param in_process: whether the controller has but the same rights.
+        """
         lacking = self.view.lacking
         found = []
         if not self.makes_namespaces:
             found.append(f"netem_namespace is {self.home}: making others takes {told(_making())}")
+        if not in_process:
+            return found
         if self.view.namespaces is not None:
             found.append(f"pods are seen in namespace {' and '.join(sorted(self.view.namespaces))} only")
         if right := lacking.get("nodes"):

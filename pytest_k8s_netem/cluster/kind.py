@@ -106,12 +106,12 @@ class KindProvider(RemoteProvider):
             await self.cluster.find()
             return
         if note.exists() and (told := note.read_text()).startswith(FAILED):
-            raise ProviderError(f"another process of this run could not make the cluster: {told[len(FAILED) :]}")
+            raise ProviderError(f"{told[len(FAILED) :]}; a test of another worker tells all of it")
         note.write_text(MADE)  # before it is true: who is interrupted leaves something to delete
         try:
             await self._make()
         except ProviderError as error:
-            note.write_text(f"{FAILED}{error}")
+            note.write_text(f"{FAILED}{str(error).partition(chr(10))[0]}")
             raise
 
     async def _make(self) -> None:

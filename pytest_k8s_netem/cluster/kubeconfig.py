@@ -25,12 +25,13 @@ from pytest_k8s_netem.cluster.permitted import PermittedProfiles
 from pytest_k8s_netem.cluster.remote import RemoteProvider
 from pytest_k8s_netem.errors import ApiError, ConfigError, ProviderError
 from pytest_k8s_netem.kube import nearby
+from pytest_k8s_netem.kube.ephemeral import IDLE
 from pytest_k8s_netem.kube.install import optin
 from pytest_k8s_netem.run.identity import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.api.protocol import Kind, Object
     from pytest_k8s_netem.cluster.control import Control
     from pytest_k8s_netem.cluster.session import Choices
     from pytest_k8s_netem.run.events import EventLog
@@ -69,7 +70,7 @@ class KubeconfigProvider(RemoteProvider):
             self.access = await explore(self._cluster, home, self.choices.allow_namespaces)
             self._by_installed = await self._served()
             if not self._by_installed and not self.choices.agent_image:
-                raise ConfigError(_no_image(connection.context))
+                raise ConfigError(_no_image(nearby.of_context(connection.context, connection.cluster)))
         except (ApiError, ProviderError) as error:
             raise ProviderError(f"provider {self.name}, context {connection.context}: {error}") from None
         self.home, self.makes_namespaces = home, self.access.makes_namespaces
@@ -88,22 +89,22 @@ class KubeconfigProvider(RemoteProvider):
         :raises ProviderError: if it is to and cannot.
         """
         wish = self.choices.controller
-        if wish == "process":
+        if wish == "process" or not await answers(self._cluster):
             return False
+        lacking = await Installed.lacking(self._cluster, opens=self.access.makes_namespaces)
+        if lacking and wish == "cluster":
+            raise ProviderError(f"--netem-controller=cluster takes {told(lacking)}")
+        if lacking:
+            return False  # nothing more is asked for somebody whom it would not serve
         try:
             there = await optin.installed(self._cluster)
         except ApiError as error:
             if error.status != 403 or wish == "cluster":
                 raise
-            there = False  # who may not even look is served by nobody
-        if not there:
-            if wish == "cluster":
-                raise ProviderError("--netem-controller=cluster, and none is installed there: netem install")
-            return False
-        lacking = await Installed.lacking(self._cluster, opens=self.access.makes_namespaces)
-        if lacking and wish == "cluster":
-            raise ProviderError(f"--netem-controller=cluster takes {told(lacking)}")
-        return not lacking
+            there = False
+        if wish == "cluster" and not there:
+            raise ProviderError("--netem-controller=cluster, and none is installed there: netem install")
+        return there
 
     def control(self) -> Control:
         """The controller, which sees and touches what it may."""
@@ -133,7 +134,7 @@ class KubeconfigProvider(RemoteProvider):
         :raises ProviderError: for any other.
         """
         connection = await asyncio.to_thread(self._cluster.connection)
-        near = nearby.of_context(connection.context)
+        near = nearby.of_context(connection.context, connection.cluster)
         if near is None:
             raise ProviderError(f"{name} cannot be brought to this cluster: push it to a registry that its nodes reach")
         await near.load(name)
@@ -148,9 +149,13 @@ class KubeconfigProvider(RemoteProvider):
             raise ApiError(403, "Forbidden", f"pod/{pod['metadata']['name']}: forward needs {told(lacking)}")
         return await super().forward(pod, port)
 
+    def reads(self, kind: Kind, namespace: str) -> bool:
+        """As the API server has said at the start."""
+        return namespace in self.access.scopes.get(kind, (namespace,))
+
     def limits(self) -> list[str]:
         """What the user's rights keep from being promised."""
-        return self.access.limits()
+        return self.access.limits(in_process=not self._by_installed)
 
     def remains(self, failed: bool) -> str:
         """Containers of the agent in pods that others made."""
@@ -160,7 +165,10 @@ class KubeconfigProvider(RemoteProvider):
         if not left:
             return ""
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-        return f"an ended container netem-agent stays in the list of pod/{', pod/'.join(left[:3])}{more}"
+        return (
+            f"the agent's container ends within {IDLE} s but stays in the list of pod/{', pod/'.join(left[:3])}{more}: "
+            "Kubernetes takes none away"
+        )
 
     def _made(self, namespaces: frozenset[str]) -> None:
         """Namespaces of the run's own have come or gone."""
@@ -169,15 +177,13 @@ class KubeconfigProvider(RemoteProvider):
             self._in_process.witness.see(self.access.view)
 
 
-def _no_image(context: str) -> str:
-    near = nearby.of_context(context)
-    bring = f"  {' '.join(near.command('NAME'))}" if near is not None else "  docker push NAME"
+def _no_image(near: nearby.Nearby | None) -> str:
+    bring = " ".join(near.command("NAME")) if near is not None else "docker push NAME"
     tag = "" if near is not None else " --tag=REGISTRY/netem"
-    also = f" (or let --netem-provider=kind --netem-cluster={near.name} do it)" if near and near.maker == "kind" else ""
     return (
-        "--netem-provider=kubeconfig needs --netem-agent-image, the agent's image as the cluster's nodes can have it. "
-        f"Build it and bring it there{also}:\n  netem images{tag}\n{bring}, for the agent's, which it prints last\n"
-        "then say --netem-agent-image=NAME"
+        "no controller that serves this user is installed in the cluster; without one --netem-provider=kubeconfig "
+        "needs --netem-agent-image, the agent's image as the nodes can have it. Build it and bring it there:\n"
+        f"  netem images{tag}\n  {bring}, for the agent's, which it prints last\nthen say --netem-agent-image=NAME"
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pytest_k8s_netem.api.protocol import Api, Object
+    from pytest_k8s_netem.api.protocol import Api, Kind, Object
     from pytest_k8s_netem.cluster.session import Choices
     from pytest_k8s_netem.local.process import Process
     from pytest_k8s_netem.run.events import EventLog
@@ -119,6 +119,11 @@ class LocalProvider:
         await self.controller.stop()
         await self.attachments.stop()
         await self._embedded.stop()
+
+    def reads(self, kind: Kind, namespace: str) -> bool:
+        """All can be read."""
+        del kind, namespace
+        return True
 
     def limits(self) -> list[str]:
         """Nothing is kept back."""

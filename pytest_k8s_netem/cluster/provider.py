@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
 
-    from pytest_k8s_netem.api.protocol import Api, Object
+    from pytest_k8s_netem.api.protocol import Api, Kind, Object
     from pytest_k8s_netem.controller.witness import Witness
     from pytest_k8s_netem.docker.attachments import Attachments
 
@@ -72,6 +72,9 @@ class Provider(Protocol):
 
     async def stop(self) -> None:
         """Take down all that :meth:`start` and :meth:`open` made, but for what :meth:`remains` named."""
+
+    def reads(self, kind: Kind, namespace: str) -> bool:
+        """Whether objects of that kind can be listed and watched there."""
 
     def limits(self) -> list[str]:
         """What this cluster keeps from being promised, a sentence each; after :meth:`start`."""

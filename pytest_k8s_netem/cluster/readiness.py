@@ -21,11 +21,12 @@ HOPELESS = frozenset({"ErrImagePull", "ImagePullBackOff", "CreateContainerConfig
 
 
 async def ready(provider: Provider, namespace: str, selector: str, timeout: float) -> None:
-    """Until the selected pods are ready and, without a selector, every Deployment has its replicas.
+    """Until the selected pods are ready and, without a selector, every Deployment that may be read has its replicas.
 
     :raises ClusterError: naming what is missing, after ``timeout`` seconds or once a pod can never be ready.
     """
     waiting: list[str] = []
+    deployments = [DEPLOYMENTS] if provider.reads(DEPLOYMENTS, namespace) else []
 
     async def settled() -> bool:
         if why := provider.lost():
@@ -36,13 +37,13 @@ async def ready(provider: Provider, namespace: str, selector: str, timeout: floa
         if hopeless:
             raise ClusterError(await _report(provider, hopeless, "can never be ready"))
         waiting[:] = [f"pod/{pod['metadata']['name']}" for pod in alive if not _done(pod)]
-        if not selector:
+        if deployments and not selector:
             waiting.extend(await _incomplete(provider.api, namespace))
         elif not alive:
             waiting.append(f"any pod with {selector}")
         return not waiting
 
-    if not await _until(provider.api, (PODS, DEPLOYMENTS), namespace, settled, timeout):
+    if not await _until(provider.api, (PODS, *deployments), namespace, settled, timeout):
         listing = await provider.api.list(PODS, namespace, selector)
         late = [pod for pod in listing.items if not _done(pod)]
         said = f"not ready after {timeout:g} s: {', '.join(waiting)}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
 
-    from pytest_k8s_netem.api.protocol import Api, Object
+    from pytest_k8s_netem.api.protocol import Api, Kind, Object
     from pytest_k8s_netem.cluster.control import Control
     from pytest_k8s_netem.cluster.session import Choices
     from pytest_k8s_netem.controller.witness import Witness
@@ -148,6 +148,11 @@ class RemoteProvider:
 
     async def open(self) -> None:
         """See :meth:`Provider.open`: the cluster is there since :meth:`connect`."""
+
+    def reads(self, kind: Kind, namespace: str) -> bool:
+        """All can be read."""
+        del kind, namespace
+        return True
 
     def limits(self) -> list[str]:
         """Nothing is kept back."""

@@ -26,7 +26,7 @@ from pytest_k8s_netem.run.signals import Termination
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -180,6 +180,14 @@ class Session:
         """What became of a test's impairments, JSON-simple."""
         return self._facts.pop(nodeid, [])
 
+    def notices(self, failed: bool) -> list[str]:
+        """What to tell at the end of the run, a sentence each: what could not be promised, what remains on purpose.
+
+        :param failed: whether a test failed; to be told before :meth:`close`.
+        """
+        remains = self.provider.remains(failed)
+        return [*self.provider.limits(), *([remains] if remains else [])]
+
     def close(self) -> None:
         """Take the cluster down and remove the run's files."""
         try:
@@ -193,9 +201,11 @@ class Session:
             self._termination.release()
 
 
-def open_session(choices: Choices) -> Session:
+def open_session(choices: Choices, at_end: Callable[[Callable[[], None]], object] | None = None) -> Session:
     """A session whose API is served.
 
+    :param at_end: takes what closes one that could not be opened, for the end of the run: until then other processes
+        of the run are told that there can be none. None = it is closed at once.
     :raises ProviderError: if this machine cannot; nothing is left behind.
     """
     if choices.provider in NEEDS_LINUX and platform.system() == "Windows" and (error := not_linux()):
@@ -204,9 +214,13 @@ def open_session(choices: Choices) -> Session:
     try:
         session.open()
     except BaseException:
-        session.close()
+        (at_end or _now)(session.close)
         raise
     return session
+
+
+def _now(close: Callable[[], None]) -> None:
+    close()
 
 
 def _provider(name: str) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from pathlib import Path
 
 from pytest_k8s_netem.api.protocol import NODES
 from pytest_k8s_netem.errors import ConfigError, ProviderError
-from pytest_k8s_netem.kube.programs import run
+from pytest_k8s_netem.kube.programs import INSTALL, Failed, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ OLDEST = (0, 20)
 """The first kind whose nodes come with native sidecars and ephemeral containers by default (Kubernetes 1.27)."""
 LIST_IMAGES = ("ctr", "--namespace=k8s.io", "images", "list", "--quiet")
 """Prints the names of a node's images."""
+START = "start it (systemctl start docker, or Docker Desktop), and see that this user may use it: docker version"
 READY_WITHIN = 180
 """Seconds for the nodes to be ready; 8 are usual."""
 
@@ -48,7 +50,12 @@ class KindCluster:
         options = ["--image", image] if image else []
         text = _read(config) if config else configuration(workers)
         wait = f"{READY_WITHIN}s"
-        await run("kind", "create", "cluster", *self._named(), "--config", "-", "--wait", wait, *options, stdin=text)
+        argv = ["kind", "create", "cluster", *self._named(), "--config", "-", "--wait", wait, *options]
+        try:
+            await run(*argv, stdin=text)
+        except Failed as error:
+            why = next((line for line in error.said.splitlines() if line.startswith("ERROR: ")), "ERROR: ?")
+            raise ProviderError(f"kind cluster {self.name} cannot be made: {why[7:]}\n{error}") from None
 
     async def find(self) -> None:
         """Write its kubeconfig."""
@@ -90,10 +97,14 @@ async def check() -> None:
     :raises ProviderError: naming what is missing or too old, and how to get it.
     """
     said = await run("kind", "version")
-    found = re.search(r"v(\d+)\.(\d+)", said)
+    found = re.search(r"v(\d+)\.(\d+)[.\w-]*", said)
     if found and (int(found[1]), int(found[2])) < OLDEST:
-        raise ProviderError(f"{found[0]} of kind is too old: v{OLDEST[0]}.{OLDEST[1]}.0 or later is needed")
-    await run("docker", "version", "--format", "{{.Server.Version}}")
+        wanted = f"v{OLDEST[0]}.{OLDEST[1]}.0 or later is needed; {INSTALL['kind']}"
+        raise ProviderError(f"kind {found[0]} ({shutil.which('kind')}) is too old: {wanted}")
+    try:
+        await run("docker", "version", "--format", "{{.Server.Version}}")
+    except Failed as error:
+        raise ProviderError(f"Docker does not answer: {error.said}\n{START}") from None
 
 
 def _read(config: Path) -> bytes:

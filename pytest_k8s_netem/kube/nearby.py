@@ -1,4 +1,4 @@
-"""Clusters that a tool of this machine made, known by their context's name: their nodes take images from here."""
+"""Clusters that a tool of this machine made, known by the names in a kubeconfig: their nodes take images from here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class Nearby(NamedTuple):
         await run(*self.command(image))
 
 
-def of_context(context: str) -> Nearby | None:
-    """The cluster behind a context, if such a tool has named it."""
-    maker, dash, name = context.partition("-")
-    return Nearby(maker, name) if dash and name and maker in MAKERS else None
+def of_context(*names: str) -> Nearby | None:
+    """The cluster behind a context, from the first of its names that such a tool has given."""
+    for text in names:
+        maker, _, name = text.partition("-")
+        if name and maker in MAKERS:
+            return Nearby(maker, name)
+    return None

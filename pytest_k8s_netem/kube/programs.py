@@ -9,7 +9,7 @@ from pytest_k8s_netem.errors import ProviderError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 INSTALL = {
     "docker": "install Docker Engine (https://docs.docker.com/engine/install/) and start it",
@@ -19,6 +19,17 @@ INSTALL = {
 """How to get what is missing."""
 TAIL = 30
 """Lines of a program's output that a message shows."""
+
+
+class Failed(ProviderError):
+    """A program ended badly.
+
+    :ivar said: the end of what it wrote.
+    """
+
+    def __init__(self, argv: Sequence[str], status: int, said: str) -> None:
+        self.said = said
+        super().__init__(f"{' '.join(argv)} ended with {status}:\n{said}")
 
 
 async def run(
@@ -45,5 +56,5 @@ async def run(
             await process.wait()
     if process.returncode and check:
         said = "\n".join((err or out).decode(errors="replace").strip().splitlines()[-TAIL:])
-        raise ProviderError(f"{' '.join(argv)} ended with {process.returncode}:\n{said}")
+        raise Failed(argv, process.returncode, said)
     return "" if process.returncode else out.decode(errors="replace")

@@ -31,6 +31,15 @@ def skipped(excinfo: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInf
     return pytest.ExceptionInfo.from_exc_info((type(skip), skip, excinfo.tb))
 
 
+def once(report: pytest.TestReport, told: dict[str, str]) -> None:
+    """Leave a long error in full to the first test that tells it; the others name that one."""
+    text = str(report.longrepr)
+    first = told.setdefault(text, report.nodeid)
+    lines = text.splitlines()
+    if first != report.nodeid and len(lines) > 1:
+        report.longrepr = f"{lines[0]}\nall of it: {first}"
+
+
 def _cut(entry: TracebackType | None) -> None:
     users: TracebackType | None = None
     while entry is not None:
