@@ -282,6 +282,23 @@ def _terminal() -> Iterator[None]:
         os.environ.update(before)
 
 
+def rights() -> str:
+    """Every right that an installation gives its controller, by where it holds."""
+    from pytest_k8s_netem.kube.install import rights as given
+
+    parts = (
+        ("In all namespaces: nothing of this reaches into a pod", given.EVERYWHERE),
+        ("In its own namespace", given.OWN),
+        ("In namespaces that were enabled, by a RoleBinding there", given.OPTED_IN),
+    )
+    head = ("resources", "API group", "verbs", "only those named", "what for")
+    told = []
+    for title, several in parts:
+        rows = [(code(r.resources), r.group or "core", ", ".join(r.verbs), code(r.names), r.why) for r in several]
+        told.append(f"## {title}\n\n{table(head, rows)}")
+    return "\n\n".join(told)
+
+
 CONSTANTS = (
     ("cluster.imposition", "VERIFY_WITHIN", "s", "an impairment must be proven within, else the test is an error"),
     ("resolve.checks", "GRACE", "ns", "a probe waits for its answer, beyond the delay that is set"),
@@ -325,6 +342,7 @@ PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
         options, vocabulary, units, presets, objects, builtin, flexe, fixtures, handles, errors, cli, constants,
+        rights,
     )
 }  # fmt: skip
 """What a page may ask for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 
 from pytest_k8s_netem.controller import inheritance, nothing
 from pytest_k8s_netem.controller.status import MOST_PODS, PODS_EXCLUDED, condition
@@ -91,7 +92,10 @@ class Renderer:
         """Pods that it selects and can never impair."""
         profile = state.effective
         found = left_out(self._rounds.index, profile.pods) if profile is not None else {}
-        return nothing.some([f"pod/{key.partition('/')[2]} cannot be impaired: {why}" for key, why in found.items()])
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for key, why in found.items():
+            alike[why].append(f"pod/{key.partition('/')[2]}")
+        return "; ".join(f"{nothing.some(pods)} cannot be impaired: {why}" for why, pods in alike.items())
 
     def _applied(self, state: ProfileState, pods: list[str], expected: list[str], holding: list[str]) -> Words:
         if state.refusal is not None:

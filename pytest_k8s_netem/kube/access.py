@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from pytest_k8s_netem.api.protocol import ACCESS_REVIEWS, NAMESPACES
+from pytest_k8s_netem.api.protocol import NAMESPACES, PODS
+from pytest_k8s_netem.api.rights import Right, missing
 from pytest_k8s_netem.kube.admission import Namespace
 
 TYPE_CHECKING = False
@@ -40,13 +41,8 @@ class Access:
         now = asyncio.get_running_loop().time()
         if self._allowed.get(namespace, 0) > now:
             return True
-        answers = await asyncio.gather(*(self._may(namespace, *needed) for needed in NEEDED))
+        reachable = not await missing(self._api, [Right(verb, PODS, what, namespace) for verb, what in NEEDED])
         self._allowed.pop(namespace, None)
-        if all(answers):
+        if reachable:
             self._allowed[namespace] = now + KNOWN_FOR
-        return all(answers)
-
-    async def _may(self, namespace: str, verb: str, subresource: str) -> bool:
-        asked = {"namespace": namespace, "verb": verb, "resource": "pods", "subresource": subresource}
-        review = await self._api.create(ACCESS_REVIEWS, {"spec": {"resourceAttributes": asked}})
-        return bool((review.get("status") or {}).get("allowed"))
+        return reachable

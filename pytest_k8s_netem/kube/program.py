@@ -18,16 +18,18 @@ from pytest_k8s_netem.controller.leadership import Leadership
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.errors import ClusterError
+from pytest_k8s_netem.kube import sidecar
 from pytest_k8s_netem.kube.access import Access
+from pytest_k8s_netem.kube.census import Census
 from pytest_k8s_netem.kube.channels import ExecChannels
 from pytest_k8s_netem.kube.ephemeral import EphemeralAgents
 from pytest_k8s_netem.kube.gate import Gatekeeper
-from pytest_k8s_netem.kube.install.names import LEADER, NAMESPACE, PORT, WITNESS, service_names
+from pytest_k8s_netem.kube.install.names import LEADER, NAMESPACE, NEVER, PORT, WITNESS, service_names
 from pytest_k8s_netem.kube.rotation import Rotation
-from pytest_k8s_netem.kube.sidecar import supported
 from pytest_k8s_netem.kube.sockets import Sockets
 from pytest_k8s_netem.kube.webhook import WebhookServer
 from pytest_k8s_netem.resolve.view import View
+from pytest_k8s_netem.run.identity import INJECT, INJECTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ IDENTITY = "cluster"
 """Who this controller is towards agents, whichever process acts for it."""
 AGENT_IMAGE, POD, SERVER = "NETEM_AGENT_IMAGE", "NETEM_POD", "KUBERNETES_SERVICE_HOST"
 """Environment: the agent's image as the nodes know it; this pod's name; the API server's address as pods see it."""
+VIEW = View(injects=True, system=NEVER, opted_in={INJECT: INJECTED})
+"""What of the cluster it touches."""
 RELEASE_WITHIN = 2.0
 """Seconds, at the end, to let the next one lead at once."""
 
@@ -52,6 +56,7 @@ class Program:
         self._api = api
         self._image, self._spared = environ[AGENT_IMAGE], [environ[SERVER]] if environ.get(SERVER) else []
         self._rotation = Rotation(api, NAMESPACE, service_names())
+        self._sidecars = False
         self._leadership = Leadership(api, NAMESPACE, LEADER, environ[POD])
 
     async def run(self) -> None:
@@ -59,10 +64,10 @@ class Program:
 
         :raises NetemError: when it can go on no more; whoever started it is to start it anew.
         """
-        sidecars = supported(await asyncio.to_thread(self._version))
+        self._sidecars = await asyncio.to_thread(lambda: self._api.connection().version()) >= sidecar.OLDEST
         access = Access(self._api)
         webhooks = WebhookServer(
-            self._image if sidecars else "", access.namespace, ready=lambda: self._rotation.unready
+            self._image if self._sidecars else "", access.namespace, ready=lambda: self._rotation.unready
         )
         await webhooks.start(None, PORT, self._rotation.tls)
         async with asyncio.TaskGroup() as group:
@@ -78,38 +83,34 @@ class Program:
     async def _lead(self) -> None:
         epoch = await self._leadership.acquire()
         _log.info("leads, epoch %d", epoch)
-        acting = asyncio.get_running_loop().create_task(self._act(epoch))
+        loop = asyncio.get_running_loop()
+        acting, holding = loop.create_task(self._act(epoch)), loop.create_task(self._leadership.hold())
         try:
-            await self._leadership.hold()
+            await asyncio.wait([acting, holding], return_when=asyncio.FIRST_COMPLETED)
         finally:
             acting.cancel()
-        raise ClusterError("leads no more")
+            holding.cancel()
+            why, _ = await asyncio.gather(acting, holding, return_exceptions=True)
+        raise ClusterError("acts no more" if isinstance(why, Exception) else "leads no more") from why
 
     async def _act(self, epoch: int) -> None:
-        """Be the controller."""
+        """Be the controller, until cancelled."""
         runtime, sockets = Runtime(self._api), Sockets(self._api.connection)
         channels = ExecChannels(sockets, EphemeralAgents(runtime, self._image))
         controller = TrafficController(
-            runtime,
-            channels,
-            identity=IDENTITY,
-            epoch=epoch,
-            apiserver=self._spared,
-            view=View(injects=True),
-            emit=_tell,
+            runtime, channels, identity=IDENTITY, epoch=epoch, apiserver=self._spared, view=VIEW, emit=_tell
         )
         gates, holders = Gatekeeper(runtime, sockets, controller.gate), Holders(runtime)
         evidence = EvidenceServer(controller, Path(WITNESS))
+        census = Census(runtime) if self._sidecars else None
         await runtime.start()
         await evidence.start()
         try:
             await asyncio.Event().wait()
         finally:
+            if census is not None:
+                census.stop()
             await asyncio.gather(runtime.stop(), gates.stop(), holders.stop(), evidence.stop())
-
-    def _version(self) -> Mapping[str, str]:
-        version: Mapping[str, str] = self._api.connection().request("GET", "/version")
-        return version
 
 
 def _tell(event: Event) -> None:

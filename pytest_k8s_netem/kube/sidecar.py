@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from pytest_k8s_netem.kube import image
 from pytest_k8s_netem.kube.ephemeral import CONTAINER, SECURITY
-from pytest_k8s_netem.kube.install.names import NAMESPACE, SYSTEM
+from pytest_k8s_netem.kube.install.names import NEVER
+from pytest_k8s_netem.resolve.objects import host_network, windows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
     from pytest_k8s_netem.api.protocol import Object
@@ -58,16 +56,10 @@ def patch(pod: Object, namespace: str, image_name: str) -> list[dict[str, Any]]:
     The pod is as an admission request brings it: without a name, and perhaps without a namespace of its own.
     """
     spec = pod["spec"]
-    if namespace in (*SYSTEM, NAMESPACE) or spec.get("hostNetwork") or _windows(spec) or has(pod):
+    if namespace in NEVER or host_network(pod) or windows(pod, {}) or has(pod):
         return []
     volume = {"name": NO_TOKEN, "emptyDir": {}}
     return [_first(spec, "initContainers", container(image_name)), _first(spec, "volumes", volume)]
-
-
-def supported(version: Mapping[str, str]) -> bool:
-    """Whether a cluster whose API server says this of its version (``/version``) has native sidecars."""
-    digits = [re.match(r"\d+", str(version.get(part, ""))) for part in ("major", "minor")]
-    return tuple(int(found[0]) if found else 0 for found in digits) >= OLDEST
 
 
 def has(pod: Object) -> bool:
@@ -89,11 +81,6 @@ def _first(spec: Object, field: str, value: Object) -> dict[str, Any]:
     if spec.get(field):
         return {"op": "add", "path": f"/spec/{field}/0", "value": value}
     return {"op": "add", "path": f"/spec/{field}", "value": [value]}
-
-
-def _windows(spec: Object) -> bool:
-    system = (spec.get("os") or {}).get("name") or (spec.get("nodeSelector") or {}).get("kubernetes.io/os")
-    return bool(system == "windows")
 
 
 def _field(name: str, path: str) -> Object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 
 from pytest_k8s_netem.errors import ApiError, ConfigError
@@ -55,7 +56,8 @@ class WebhookServer:
         app.router.add_get(ALIVE, self._alive)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_WITHIN)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
+        listening = await asyncio.to_thread(_listening, host, port)
+        await web.SockSite(self._runner, listening, ssl_context=tls).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
@@ -98,3 +100,13 @@ class WebhookServer:
         from aiohttp import web
 
         return web.Response(text="ok\n")
+
+
+def _listening(host: str | None, port: int) -> socket.socket:
+    """A listening socket; for all addresses one of both families, where the kernel has both."""
+    if host is None:
+        try:
+            return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError:
+            host = ""
+    return socket.create_server((host, port))

@@ -7,7 +7,7 @@ from pytest_k8s_netem.profile.selectors import format_ref
 from pytest_k8s_netem.profile.trafficprofile import RefKind
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.rules import peers_of
-from pytest_k8s_netem.resolve.select import not_allowed, not_allowed_text, pods_of
+from pytest_k8s_netem.resolve.select import not_allowed, not_allowed_text, pods_of, spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def _forbidden(index: Index, profile: TrafficProfile) -> Iterator[str]:
     named = {name for name in profile.pods.names if words and not index.world.view.allows(name)}
     reached = {objects.namespace(key) for key in pods if not_allowed(index, key)}
     yield from map(not_allowed_text, sorted(named | reached))
-    yield from (text for key in pods if (text := _pod_security(index, key)))
+    meant = (key for key in pods if not spared(index, objects.namespace(key)))
+    yield from (text for key in meant if (text := _pod_security(index, key)))
 
 
 def _pod_security(index: Index, key: str) -> str:

@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from pytest_k8s_netem.profile.trafficprofile import Operator, RefKind
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.index import Index, once
-from pytest_k8s_netem.resolve.view import SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,9 +178,9 @@ def excluded(index: Index, pod_key: str) -> str:
 
 def left_out(index: Index, selection: Selection) -> dict[str, str]:
     """Selected pods that nothing may impair, and why; not those of the system that no word means in particular."""
-    keys = sorted(pods_of(index, selection))
-    meant = (key for key in keys if objects.namespace(key) not in SYSTEM or objects.namespace(key) in selection.names)
-    return {key: why for key in meant if (why := barred(index, key))}
+    unmeant = index.world.view.system.difference(selection.names)
+    keys = (key for key in sorted(pods_of(index, selection)) if objects.namespace(key) not in unmeant)
+    return {key: why for key in keys if (why := barred(index, key))}
 
 
 @once
@@ -192,7 +191,18 @@ def barred(index: Index, pod_key: str) -> str:
         return HOST_NETWORK
     if said := objects.windows(pod, index.world.nodes.get(objects.node_name(pod), {})):
         return WINDOWS.format(said)
-    return not_allowed(index, pod_key)
+    return spared(index, objects.namespace(pod_key)) or not_allowed(index, pod_key)
+
+
+@once
+def spared(index: Index, namespace: str) -> str:
+    """Why pods of a namespace are left alone that nobody has opted in; "" = somebody has, or need not."""
+    labels = objects.labels(index.world.namespaces.get(namespace, {}))
+    if not index.world.view.spares(namespace, labels):
+        return ""
+    if namespace in index.world.view.system:
+        return f"namespace {namespace} is never touched"
+    return f"namespace {namespace} is not enabled: netem namespace enable {namespace}"
 
 
 def not_allowed(index: Index, pod_key: str) -> str:

@@ -22,6 +22,8 @@ class View:
     :ivar allowed: namespaces whose pods may be impaired, :data:`ANY` = all but :data:`SYSTEM`; None = all.
     :ivar made: namespaces of this run's own; they need no permission.
     :ivar injects: whether agents come into pods as containers, which Pod Security may forbid.
+    :ivar system: namespaces that are no user's; no wildcard means them.
+    :ivar opted_in: labels by which namespaces let their pods be impaired; in others they are left alone. {} = all do.
     """
 
     namespaces: frozenset[str] | None = None
@@ -29,6 +31,8 @@ class View:
     allowed: frozenset[str] | None = None
     made: frozenset[str] = frozenset()
     injects: bool = False
+    system: frozenset[str] = SYSTEM
+    opted_in: Mapping[str, str] = field(default_factory=dict)
 
     def sees(self, namespace: str) -> bool:
         """Whether pods of that namespace are seen."""
@@ -38,4 +42,10 @@ class View:
         """Whether pods of that namespace may be impaired."""
         if self.allowed is None or namespace in self.allowed or namespace in self.made:
             return True
-        return ANY in self.allowed and namespace not in SYSTEM
+        return ANY in self.allowed and namespace not in self.system
+
+    def spares(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Whether pods of a namespace with these labels are left alone, since nobody has opted in."""
+        if not self.opted_in:
+            return False
+        return namespace in self.system or any(labels.get(key) != value for key, value in self.opted_in.items())

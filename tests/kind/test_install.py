@@ -111,8 +111,13 @@ class Cluster:
             time.sleep(0.2)
         return found
 
+    def pods_of(self, profile: str) -> dict[str, int]:
+        """What the status counts."""
+        counts: dict[str, int] = self.get("tp", profile).get("status", {}).get("pods", {})
+        return counts
+
     def verified(self) -> bool:
-        return [one.get("status", {}).get("pods", {}).get("verified") for one in self.get("tp")["items"]] == [1]
+        return self.pods_of("slow").get("verified") == 1
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +199,64 @@ def test_a_pod_that_ran_before_is_given_an_agent(installed: Cluster) -> None:
     assert len(agents(pod, "ephemeralContainers")) == 1
     assert min(installed.dialled()) >= 60
     installed.kubectl("delete", "tp", "slow", "--timeout=30s")
+
+
+def test_a_wide_profile_spares_pods_where_nobody_opted_in(installed: Cluster) -> None:
+    installed.kubectl("create", "namespace", "other")
+    installed.kubectl("-n", "other", "run", "bystander", f"--image={IMAGE}", "--", "sleep", "infinity")
+    installed.kubectl("-n", "other", "wait", "pod/bystander", "--for=condition=Ready", "--timeout=60s")
+    head, _, tail = SLOW.partition("  namespaceSelector")
+    wide = (head + tail.partition("\n")[2]).replace("{matchLabels: {app: client}}", "{}")
+    installed.kubectl("apply", "-f", "-", stdin=wide)
+    installed.until(lambda: installed.pods_of("slow").get("verified") == 2)
+    [accepted] = [one for one in installed.get("tp", "slow")["status"]["conditions"] if one["type"] == "Accepted"]
+    assert (accepted["status"], accepted["reason"]) == ("True", "PodsExcluded")
+    assert accepted["message"] == (
+        "pod/bystander cannot be impaired: namespace other is not enabled: netem namespace enable other"
+    )
+    bystander = installed.get("-n", "other", "pod", "bystander")
+    assert not agents(bystander, "ephemeralContainers")
+    installed.kubectl("delete", "tp", "slow", "--timeout=30s")
+    installed.kubectl("delete", "namespace", "other", "--timeout=60s")
+
+
+def test_a_namespace_that_is_disabled_is_healed(installed: Cluster) -> None:
+    installed.kubectl("apply", "-f", "-", stdin=SLOW)
+    installed.until(installed.verified)
+    installed.netem("namespace", "disable", "shop")
+    installed.until(lambda: installed.pods_of("slow").get("selected") == 0)
+    installed.until(lambda: min(installed.dialled()) < 60)
+    installed.netem("namespace", "enable", "shop")
+    installed.until(installed.verified)
+    assert min(installed.dialled()) >= 60
+    installed.kubectl("delete", "tp", "slow", "--timeout=30s")
+
+
+def test_what_happens_while_no_webhook_answers(installed: Cluster) -> None:
+    """Pods and nonsense pass; the controller tells of both when it is back, and impairs the pods all the same."""
+    installed.kubectl("-n", NAMESPACE, "scale", CONTROLLER, "--replicas=0")
+    installed.until(lambda: not installed.get("-n", NAMESPACE, "pods")["items"])
+    installed.kubectl("-n", "shop", "rollout", "restart", "deploy/client")
+    installed.kubectl("-n", "shop", "rollout", "status", "deploy/client", "--timeout=120s")
+    installed.until(lambda: len(installed.get("-n", "shop", "pods", "-l", "app=client")["items"]) == 1)
+    [pod] = installed.get("-n", "shop", "pods", "-l", "app=client")["items"]
+    assert not agents(pod)
+    nonsense = SLOW.replace("name: slow", "name: nonsense").replace("delay: 60ms", "delay: 60ms, dely: 1ms")
+    installed.kubectl("apply", "-f", "-", stdin=nonsense)
+    installed.kubectl("apply", "-f", "-", stdin=SLOW)
+    installed.netem("install")
+    installed.until(lambda: installed.pods_of("slow").get("verified") == 1)
+    assert min(installed.dialled()) >= 60
+    [pod] = installed.get("-n", "shop", "pods", "-l", "app=client")["items"]
+    assert len(agents(pod, "ephemeralContainers")) == 1
+    [accepted] = [one for one in installed.get("tp", "nonsense")["status"]["conditions"] if one["type"] == "Accepted"]
+    assert (accepted["status"], accepted["reason"]) == ("False", "Invalid")
+    assert "spec.impairment.dely" in accepted["message"]
+    name = pod["metadata"]["name"]
+    log = ("-n", NAMESPACE, "logs", CONTROLLER)
+    lines = installed.until(lambda: [ln for ln in installed.kubectl(*log).splitlines() if "without sidecar" in ln])
+    assert f"shop/{name}" in lines[0]
+    installed.kubectl("delete", "tp", "--all", "--timeout=30s")
 
 
 def test_an_upgrade_of_an_older_installation_is_no_gap(installed: Cluster) -> None:

@@ -11,7 +11,6 @@ import pytest
 from pytest_k8s_netem.errors import ConfigError
 from pytest_k8s_netem.kube import admission
 from pytest_k8s_netem.kube.admission import Namespace
-from pytest_k8s_netem.kube.sidecar import supported
 
 IMAGE = "registry/agent:1"
 LABELS = {"k8s-netem.riasc.eu/inject": "enabled"}
@@ -73,14 +72,6 @@ def test_other_requests_pass_unchanged(request_: dict[str, Any]) -> None:
 
 def test_a_cluster_without_native_sidecars_gets_none() -> None:
     assert patch_of(admission.mutated(asked(object=pod()), SHOP, "")) == []
-
-
-@pytest.mark.parametrize(
-    ("version", "has"),
-    [(("1", "28"), False), (("1", "29"), True), (("1", "34+"), True), (("2", "0"), True), (("", ""), False)],
-)
-def test_which_clusters_have_native_sidecars(version: tuple[str, str], has: bool) -> None:
-    assert supported(dict(zip(("major", "minor"), version, strict=True))) is has
 
 
 @pytest.mark.parametrize(

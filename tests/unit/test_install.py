@@ -190,6 +190,7 @@ def test_with_nobody_to_heal_profiles_go_at_once_and_nothing_stays() -> None:
         await api.patch(TRAFFICPROFILES, "slow", {"metadata": {"finalizers": [FINALIZER]}})
         removed = await remove.uninstall(api)
         assert removed[:2] == ["TrafficProfile slow", "the opt-in of namespace shop"]
+        assert f"Deployment {CONTROLLER}" in removed
         assert f"Namespace {NAMESPACE}" in removed
         assert everything(api) == before
         assert await remove.uninstall(api) == []
@@ -197,7 +198,20 @@ def test_with_nobody_to_heal_profiles_go_at_once_and_nothing_stays() -> None:
     run(scenario)
 
 
-def test_while_a_controller_lives_it_heals_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_namespace_that_was_there_before_stays() -> None:
+    async def scenario() -> None:
+        api = MemoryApi()
+        await api.create(NAMESPACES, {"metadata": {"name": NAMESPACE, "labels": {"theirs": "yes"}}})
+        before = everything(api), await api.get(NAMESPACES, NAMESPACE)
+        for kind, obj in objects(*IMAGES):
+            await apply.apply(api, kind, obj)
+        await remove.uninstall(api)
+        assert (everything(api), await api.get(NAMESPACES, NAMESPACE)) == before
+
+    asyncio.run(scenario())
+
+
+def test_while_a_controller_lives_it_heals_first() -> None:
     async def scenario(api: MemoryApi) -> None:
         await api.patch(DEPLOYMENTS, CONTROLLER, {"status": {"availableReplicas": 1}}, NAMESPACE, "status")
         obj = profile("slow")
@@ -214,7 +228,7 @@ def test_while_a_controller_lives_it_heals_first(monkeypatch: pytest.MonkeyPatch
     run(scenario)
 
 
-def test_a_finalizer_of_others_is_not_ours_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finalizer_of_others_is_not_ours_to_take() -> None:
     async def scenario(api: MemoryApi) -> None:
         await api.create(TRAFFICPROFILES, profile("slow"))
         await remove.healed(api)

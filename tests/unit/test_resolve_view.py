@@ -16,6 +16,7 @@ from pytest_k8s_netem.profile.trafficprofile import (
     Selection,
     TrafficProfile,
 )
+from pytest_k8s_netem.resolve.affected import affected
 from pytest_k8s_netem.resolve.beyond import beyond
 from pytest_k8s_netem.resolve.index import Index
 from pytest_k8s_netem.resolve.resolve import resolve
@@ -107,6 +108,48 @@ def test_pod_security_keeps_agents_out(level: str, injects: bool, refused: int) 
     texts = said(egress(), View(injects=injects), namespaces={"shop": {"metadata": {"labels": {label: level}}}})
     assert len(texts) == refused
     assert all("pod/web " in text and f"{label}={level}" in text for text in texts)
+
+
+OPTED_IN = {"metadata": {"labels": {"inject": "yes"}}}
+STRICT = {"metadata": {"labels": {"inject": "yes", "pod-security.kubernetes.io/enforce": "restricted"}}}
+
+
+def opted(*pods: dict[str, Any], **namespaces: Any) -> Index:
+    """A world in which namespaces opt in by a label, and a profile of every pod."""
+    world = c.world(*pods, profiles=(egress(pods=c.ALL),))
+    world.view = View(injects=True, opted_in={"inject": "yes"}, system=frozenset({"kube-system", "ours"}))
+    world.namespaces.update(namespaces)
+    return Index(world)
+
+
+def test_pods_are_left_alone_where_nobody_has_opted_in() -> None:
+    index = opted(WEB, OTHER, SYSTEM, shop=OPTED_IN, **{"kube-system": OPTED_IN})
+    assert selected(index, "p") == {"shop/web"}
+    assert beyond(index, index.world.profiles["p"]) == ()
+    assert left_out(index, c.ALL) == {"prod/other": "namespace prod is not enabled: netem namespace enable prod"}
+    assert selected(opted(WEB), "p") == frozenset()
+
+
+def test_the_systems_pods_are_told_of_only_to_who_names_them() -> None:
+    ours = c.pod("controller", 5, namespace="ours")
+    index = opted(WEB, ours, ours=OPTED_IN)
+    assert "ours/controller" not in left_out(index, c.ALL)
+    named = left_out(index, replace(c.ALL, names=("ours",)))
+    assert named == {"ours/controller": "namespace ours is never touched"}
+
+
+def test_pod_security_counts_where_somebody_has_opted_in() -> None:
+    [text] = beyond(index := opted(WEB, shop=STRICT), index.world.profiles["p"])
+    assert "pod-security.kubernetes.io/enforce=restricted" in text
+    strict = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    index = opted(WEB, OTHER, shop=OPTED_IN, prod=strict)
+    assert beyond(index, index.world.profiles["p"]) == ()
+
+
+def test_opting_in_is_a_change_for_the_pods_there() -> None:
+    before, after = opted(WEB, OTHER, shop=OPTED_IN), opted(WEB, OTHER, shop=OPTED_IN, prod=OPTED_IN)
+    assert "prod/other" in affected(before, after)
+    assert "prod/other" in affected(after, before)
 
 
 def test_a_deployment_is_known_without_its_replicaset_by_the_name_it_gives() -> None:

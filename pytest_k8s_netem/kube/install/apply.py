@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, TRAFFICPROFILES
+from pytest_k8s_netem.api.protocol import DEPLOYMENTS, NAMESPACES, PODS, TRAFFICPROFILES
 from pytest_k8s_netem.errors import ApiError, ClusterError
 from pytest_k8s_netem.kube.definition import define
 from pytest_k8s_netem.kube.install.names import CONTROLLER, NAMESPACE, WEBHOOKS
@@ -57,7 +57,8 @@ async def apply(api: Api, kind: Kind, obj: Object) -> None:
     except ApiError as error:
         if error.reason != "AlreadyExists":
             raise
-        await api.patch(kind, name, _carried(obj, await api.get(kind, name, namespace)), namespace)
+        if kind != NAMESPACES:  # one that somebody else made stays his: his labels, and his to delete
+            await api.patch(kind, name, _carried(obj, await api.get(kind, name, namespace)), namespace)
 
 
 async def available(api: Api, within: float = AVAILABLE_WITHIN) -> None:

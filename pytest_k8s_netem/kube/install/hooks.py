@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_k8s_netem.kube.install.names import CONTROLLER, NAMESPACE, PARTS, SYSTEM, WEBHOOKS
+from pytest_k8s_netem.kube.install.names import CONTROLLER, NAMESPACE, NEVER, PARTS, WEBHOOKS
 from pytest_k8s_netem.kube.webhook import MUTATE, VALIDATE
 from pytest_k8s_netem.resolve.objects import NAMESPACE_LABEL
 from pytest_k8s_netem.run.identity import INJECT, INJECTED
@@ -25,7 +25,7 @@ def mutating(client: Object | None = None) -> Object:
         "rules": [_rule("", "v1", "pods", ("CREATE",), "Namespaced")],
         "namespaceSelector": {
             "matchLabels": {INJECT: INJECTED},
-            "matchExpressions": [{"key": NAMESPACE_LABEL, "operator": "NotIn", "values": [*SYSTEM, NAMESPACE]}],
+            "matchExpressions": [{"key": NAMESPACE_LABEL, "operator": "NotIn", "values": sorted(NEVER)}],
         },
         "reinvocationPolicy": "IfNeeded",  # a later webhook may put a container before ours
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_k8s_netem.resolve.view import SYSTEM
+
 NAMESPACE = "k8s-netem"
 CONTROLLER = "netem-controller"
 """Name of the Deployment, its ServiceAccount, its Service, its ClusterRole and the bindings."""
@@ -19,7 +21,7 @@ WITNESS = "/tmp/netem"
 """Socket in the controller's container, whose root is read-only but for this folder: what it knows of profiles."""
 PORT = 8443
 """Where the controller listens in its pod; its user may not take 443."""
-SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
+NEVER = SYSTEM | {NAMESPACE}
 """Namespaces that are never touched."""
 SHARED = {"app.kubernetes.io/part-of": "pytest-k8s-netem"}
 PARTS = {"app.kubernetes.io/name": CONTROLLER, **SHARED}

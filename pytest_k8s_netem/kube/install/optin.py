@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pytest_k8s_netem.api.protocol import CLUSTERROLES, NAMESPACES, ROLEBINDINGS
-from pytest_k8s_netem.errors import ApiError, ConfigError
+from pytest_k8s_netem.errors import ConfigError
+from pytest_k8s_netem.kube.deleting import deleted, found
 from pytest_k8s_netem.kube.install.apply import apply
-from pytest_k8s_netem.kube.install.names import AGENTS, NAMESPACE, SYSTEM
+from pytest_k8s_netem.kube.install.names import AGENTS, NEVER
 from pytest_k8s_netem.kube.install.rights import agents_binding
 from pytest_k8s_netem.resolve.objects import pod_security
 from pytest_k8s_netem.run.identity import INJECT, INJECTED
@@ -20,7 +21,7 @@ async def enable(api: Api, namespace: str) -> None:
 
     :raises ConfigError: if that namespace cannot be. :raises ApiError: if the API server refuses.
     """
-    if namespace in (*SYSTEM, NAMESPACE):
+    if namespace in NEVER:
         raise ConfigError(f"namespace {namespace} is never touched")
     found = await api.get(NAMESPACES, namespace)
     if label := pod_security(found["metadata"].get("labels") or {}):
@@ -40,11 +41,7 @@ async def disable(api: Api, namespace: str) -> None:
     :raises ApiError: if the API server refuses.
     """
     await api.patch(NAMESPACES, namespace, {"metadata": {"labels": {INJECT: None}}})
-    try:
-        await api.delete(ROLEBINDINGS, AGENTS, namespace)
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    await deleted(api, ROLEBINDINGS, agents_binding(namespace))
 
 
 async def installed(api: Api) -> bool:
@@ -52,10 +49,4 @@ async def installed(api: Api) -> bool:
 
     :raises ApiError: if the API server does not say.
     """
-    try:
-        await api.get(CLUSTERROLES, AGENTS)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
+    return await found(api, CLUSTERROLES, AGENTS) is not None

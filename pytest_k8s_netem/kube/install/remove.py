@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pytest_k8s_netem.api.protocol import (
-    DEPLOYMENTS,
-    NAMESPACES,
-    ROLEBINDINGS,
-    TRAFFICPROFILES,
-)
+from contextlib import suppress
+
+from pytest_k8s_netem.api.protocol import DEPLOYMENTS, LEASES, NAMESPACES, ROLEBINDINGS, TRAFFICPROFILES
 from pytest_k8s_netem.controller.leases import LEASE
-from pytest_k8s_netem.controller.profiles import FINALIZER
 from pytest_k8s_netem.errors import ApiError, TeardownError
-from pytest_k8s_netem.kube.install.names import AGENTS, CONTROLLER, NAMESPACE, SHARED
+from pytest_k8s_netem.kube.deleting import deleted, found, released
+from pytest_k8s_netem.kube.install.names import AGENTS, CONTROLLER, LEADER, NAMESPACE, SHARED
 from pytest_k8s_netem.kube.install.objects import objects
 from pytest_k8s_netem.kube.install.optin import disable
+from pytest_k8s_netem.resolve.objects import labels
 from pytest_k8s_netem.run.identity import INJECT
 from pytest_k8s_netem.run.retry import attempts
 
@@ -39,20 +37,12 @@ async def uninstall(api: Api) -> list[str]:
     :raises ApiError: if the API server refuses. :raises TeardownError: if something stays.
     """
     removed = [f"TrafficProfile {name}" for name in await healed(api)]
-    selector = ",".join(f"{key}={value}" for key, value in SHARED.items())
-    for namespace in (await api.list(NAMESPACES, selector=INJECT)).items:
-        await disable(api, namespace["metadata"]["name"])
-        removed.append(f"the opt-in of namespace {namespace['metadata']['name']}")
-    for binding in (await api.list(ROLEBINDINGS, selector=selector)).items:
-        if binding["metadata"]["name"] == AGENTS:
-            await _delete(api, ROLEBINDINGS, binding)
-    ours = [(kind, obj) for kind, obj in reversed(objects("", "")) if not obj["metadata"].get("namespace")]
-    for kind, obj in ours:
-        if await _delete(api, kind, obj):
-            removed.append(f"{kind.name} {obj['metadata']['name']}")
-    for kind, obj in ours:
+    removed += [f"the opt-in of namespace {name}" for name in await _opted_out(api)]
+    ours = [*reversed(objects("", "")), (LEASES, {"metadata": {"name": LEADER, "namespace": NAMESPACE}})]
+    gone = [(kind, obj) for kind, obj in ours if await _ours(api, kind) and await deleted(api, kind, obj)]
+    for kind, obj in gone:
         await _gone(api, kind, obj)
-    return removed
+    return [*removed, *(f"{kind.name} {obj['metadata']['name']}" for kind, obj in gone)]
 
 
 async def healed(api: Api) -> list[str]:
@@ -60,80 +50,64 @@ async def healed(api: Api) -> list[str]:
 
     :returns: their names. :raises ApiError: if the API server refuses.
     """
-    try:
-        names = [obj["metadata"]["name"] for obj in (await api.list(TRAFFICPROFILES)).items]
-    except ApiError as error:
-        if error.status == 404:
-            return []
-        raise
-    for name in names:
-        await _deleted(api, name)
-    if await _alive(api):
-        try:
+    profiles = await _profiles(api)
+    for obj in profiles:
+        await deleted(api, TRAFFICPROFILES, obj)
+    if profiles and await _alive(api):
+        with suppress(_StillThere):
             async for attempt in attempts(HEALED_WITHIN, _StillThere, most=0.2):
                 with attempt:
-                    if (await api.list(TRAFFICPROFILES)).items:
+                    if await _profiles(api):
                         raise _StillThere
-        except _StillThere:
-            pass
-    for obj in (await api.list(TRAFFICPROFILES)).items:
-        await _released(api, obj)
-    return names
+    for obj in await _profiles(api):
+        await released(api, obj)
+    return [str(obj["metadata"]["name"]) for obj in profiles]
 
 
-async def _deleted(api: Api, name: str) -> None:
+async def _profiles(api: Api) -> list[Object]:
     try:
-        await api.delete(TRAFFICPROFILES, name)
+        return (await api.list(TRAFFICPROFILES)).items
     except ApiError as error:
-        if error.status != 404:
-            raise
+        if error.status == 404:  # their definition is not there
+            return []
+        raise
+
+
+async def _opted_out(api: Api) -> list[str]:
+    """Take label and RoleBinding from every namespace; where only the RoleBinding is, that."""
+    names = [str(obj["metadata"]["name"]) for obj in (await api.list(NAMESPACES, selector=INJECT)).items]
+    for name in names:
+        await disable(api, name)
+    selector = ",".join(f"{key}={value}" for key, value in SHARED.items())
+    for binding in (await api.list(ROLEBINDINGS, selector=selector)).items:
+        if binding["metadata"]["name"] == AGENTS:
+            await deleted(api, ROLEBINDINGS, binding)
+    return names
 
 
 async def _alive(api: Api) -> bool:
     """Whether a controller runs."""
-    try:
-        found = await api.get(DEPLOYMENTS, CONTROLLER, NAMESPACE)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return False
-    return bool((found.get("status") or {}).get("availableReplicas"))
+    deployment = await found(api, DEPLOYMENTS, CONTROLLER, NAMESPACE)
+    return bool(((deployment or {}).get("status") or {}).get("availableReplicas"))
 
 
-async def _released(api: Api, profile: Object) -> None:
-    """Take our finalizer off; others' are not ours to take."""
-    rest = [name for name in profile["metadata"].get("finalizers") or () if name != FINALIZER]
-    try:
-        await api.patch(TRAFFICPROFILES, profile["metadata"]["name"], {"metadata": {"finalizers": rest}})
-    except ApiError as error:
-        if error.status != 404:
-            raise
-
-
-async def _delete(api: Api, kind: Kind, obj: Object) -> bool:
-    """Whether it was there."""
-    try:
-        await api.delete(kind, obj["metadata"]["name"], obj["metadata"].get("namespace"))
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
+async def _ours(api: Api, kind: Kind) -> bool:
+    """Whether all of that kind is ours to delete: the namespace is, if it was not there before."""
+    if kind != NAMESPACES:
+        return True
+    namespace = await found(api, NAMESPACES, NAMESPACE)
+    return namespace is not None and labels(namespace).items() >= SHARED.items()
 
 
 async def _gone(api: Api, kind: Kind, obj: Object) -> None:
-    name = obj["metadata"]["name"]
+    meta = obj["metadata"]
     try:
         async for attempt in attempts(GONE_WITHIN, _StillThere, most=0.5):
             with attempt:
-                try:
-                    await api.get(kind, name)
-                except ApiError as error:
-                    if error.status == 404:
-                        return
-                    raise
-                raise _StillThere
+                if await found(api, kind, meta["name"], meta.get("namespace")) is not None:
+                    raise _StillThere
     except _StillThere:
+        look = f"kubectl get {kind.plural} {meta['name']} -o yaml"
         raise TeardownError(
-            f"{kind.name} {name} is still there after {GONE_WITHIN:g} s; look: kubectl get {kind.plural} {name} -o yaml"
+            f"{kind.name} {meta['name']} is still there after {GONE_WITHIN:g} s; look: {look}"
         ) from None
