@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytester"]
+sys.path.insert(0, str(Path(__file__).parent))  # import-mode=importlib leaves it alone
+
+pytest_plugins = ["pytester", "engines"]
 
 
 def _netns() -> str:

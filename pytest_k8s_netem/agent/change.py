@@ -77,11 +77,12 @@ class Undo:
             guarded(self._steps.pop())
 
 
-def build(ground: Ground, plan: Plan, held: Held | None, now: Now) -> Held:
+def build(ground: Ground, plan: Plan, held: Held | None, now: Now, discard: Callable[[Sink], object]) -> Held:
     """Make what the plan needs and the plan in force has not; no packet is redirected yet.
 
+    :param discard: takes each sink that was made when a later step fails.
     :raises Missing: for an interface that is not there.
-    :raises OSError: if the kernel refuses; all that was built is gone again. Likewise ImpairmentError.
+    :raises OSError: if the kernel refuses. Likewise ImpairmentError.
     """
     undo = Undo()
     interfaces = {interface.name: interface for interface in ground.interfaces()}
@@ -101,7 +102,7 @@ def build(ground: Ground, plan: Plan, held: Held | None, now: Now) -> Held:
             elif side.stages:
                 side.holds = {stage: now(stages[stage]) for stage in side.stages}
                 side.sink = ground.engine(plan.engine).sink(side.interface, direction, classes, stages, side.holds)
-                undo.add(side.sink.close)
+                undo.add(partial(discard, side.sink))
     except BaseException:
         undo.run()
         raise

@@ -7,7 +7,7 @@ from functools import partial
 
 from pytest_k8s_netem.agent.requests import OBJECT, Refused, identify, problem_of, read
 from pytest_k8s_netem.agent.session import Ownership, Reply, Session
-from pytest_k8s_netem.errors import NetemError
+from pytest_k8s_netem.errors import ImpairmentError, NetemError
 from pytest_k8s_netem.model.codec import WireError
 from pytest_k8s_netem.model.frames import FrameError
 from pytest_k8s_netem.model.greeting import CAPABILITIES, INTERFACE
@@ -195,17 +195,26 @@ class Keeper:
             plan = plan_codec(call.session.known).decode(call.fields["plan"], "plan")
         except WireError as error:
             raise Refused(problem_of(error)) from None
-        target.prepare(plan, self.capabilities)
-        call.reply.ok(prepared=plan.digest)
+        try:
+            target.prepare(plan, self.capabilities)
+        except ImpairmentError as error:
+            _refuse_when_clear(target, call.reply, error)
+        else:
+            call.reply.ok(prepared=plan.digest)
 
     def _commit(self, call: Call) -> None:
         target = self._target(call.fields["target"])
-        target.commit(call.fields["digest"])
-        call.reply.ok(observed=_encoded(target.observe()))
+        try:
+            target.commit(call.fields["digest"])
+        except ImpairmentError as error:
+            _refuse_when_clear(target, call.reply, error)
+        else:
+            call.reply.ok(observed=_encoded(target.observe()))
 
     def _abort(self, call: Call) -> None:
-        self._target(call.fields["target"]).abort()
-        call.reply.ok()
+        target = self._target(call.fields["target"])
+        target.abort()
+        target.when_clear(call.reply.ok)
 
     def _renew(self, call: Call) -> None:
         from pytest_k8s_netem.agent.validation import is_time
@@ -264,6 +273,11 @@ _OPS: dict[str, Callable[[Keeper, Call], None]] = {
     "probe": Keeper._probes,
     "observe": Keeper._observe,
 }
+
+
+def _refuse_when_clear(target: Target, reply: Reply, error: ImpairmentError) -> None:
+    """Tell a refusal when nothing of what was built is left: whoever hears it finds the namespace as it was."""
+    target.when_clear(partial(reply.refuse, *error.problems))
 
 
 def _answer(reply: Reply, observed: Callable[[], dict[str, Any]]) -> None:

@@ -58,7 +58,7 @@ class Target:
     def prepare(self, plan: Plan, capabilities: Capabilities) -> None:
         """Build a plan beside the one in force.
 
-        :raises ImpairmentError: with the problems; nothing has changed then, what was prepared before is gone.
+        :raises ImpairmentError: with the problems; nothing has changed then; what was prepared before goes.
         """
         self.abort()
         found = problems(plan, self.name)
@@ -67,7 +67,7 @@ class Target:
         if found:
             raise ImpairmentError("", found)
         try:
-            self.prepared = change.build(self.ground, plan, self.held, self._schedule.current)
+            self.prepared = change.build(self.ground, plan, self.held, self._schedule.current, self._discard)
         except change.Missing as missing:
             there = ", ".join(interface.name for interface in self.ground.interfaces())
             problem = Problem("plan.interface", str(missing), f"{self.name} has no such interface", f"it has {there}")
@@ -90,6 +90,10 @@ class Target:
         except OSError as error:
             raise self._refused("commit", error) from error
         self._in_force(built, retired)
+
+    def when_clear(self, call: Callable[[], None]) -> None:
+        """Run ``call`` once nothing is left of what was taken back or replaced, now if that is so."""
+        self._drains.when_done(call)
 
     def abort(self) -> None:
         """Take back what was prepared."""
@@ -184,7 +188,7 @@ class Target:
         last = self._last()
         try:
             self.abort()
-            built = change.build(self.ground, rest, self.held, self._schedule.current)
+            built = change.build(self.ground, rest, self.held, self._schedule.current, self._discard)
             retired = self._switch(built)
         except Exception:
             self._end("duration")  # better nothing than too much
@@ -238,6 +242,9 @@ class Target:
     def _retire(self, sinks: list[Sink], patience: int = LONGEST) -> None:
         for sink in sinks:
             self._drains.add(sink, patience)
+
+    def _discard(self, sink: Sink) -> None:
+        self._drains.add(sink, 0)
 
     def _say_healed(self, cause: str, last: dict[str, Any]) -> None:
         seen = OBSERVED.encode(self.observe())

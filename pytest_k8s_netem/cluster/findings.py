@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.cluster.record import Record
     from pytest_k8s_netem.controller.evidence import Gap
 
+CAUSES = {
+    "session": "its agent ended, or did not answer any more",
+    "ttl": "its lease was not renewed in time",
+    "worker": "the process that carries its packets ended or hung",
+}
+"""Words for what ends an impairment too soon, by :attr:`Observed.healed_by`; other causes are words already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -41,10 +48,7 @@ class Strictness:
 
 def lost(name: str, gaps: Iterable[Gap]) -> list[Finding]:
     """What gaps in the proof say, one by one."""
-    return [
-        Finding("error", "lost", f"impairment {name!r} lost {_span(gap.start, gap.end)} on pod/{gap.pod}: {gap.cause}")
-        for gap in gaps
-    ]
+    return [Finding("error", "lost", f"impairment {name!r} lost {_gap(gap)}") for gap in gaps]
 
 
 def judge(record: Record, strictness: Strictness) -> list[Finding]:
@@ -62,9 +66,13 @@ def judge(record: Record, strictness: Strictness) -> list[Finding]:
     return found
 
 
-def _span(start: float, end: float | None) -> str:
-    began = time.strftime("%H:%M:%S", time.localtime(start))
-    return f"from {began} to {time.strftime('%H:%M:%S', time.localtime(end)) if end is not None else 'the end'}"
+def _gap(gap: Gap) -> str:
+    end = "the end" if gap.end is None else _clock(gap.end)
+    return f"from {_clock(gap.start)} to {end} on pod/{gap.pod}: {CAUSES.get(gap.cause, gap.cause)}"
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def _inert(record: Record) -> str:

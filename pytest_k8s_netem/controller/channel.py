@@ -28,6 +28,9 @@ class Channel(Protocol):
     def events(self) -> AsyncIterator[dict[str, Any]]:
         """Unsolicited frames, until the stream ends."""
 
+    async def unanswered(self) -> None:
+        """A request was not answered in time: whoever can end a hung agent does, and the stream ends with it."""
+
     async def close(self) -> None:
         """End the session; the agent heals what it owned."""
 

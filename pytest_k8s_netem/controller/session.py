@@ -76,6 +76,7 @@ class AgentSession:
             async with asyncio.timeout(within):
                 return await self.channel.request(op, **fields)
         except TimeoutError:
+            await self.channel.unanswered()
             raise ImpairmentError(f"the agent did not answer {op} within {within:g} s") from None
         except ChannelClosed:
             await self._lose()

@@ -17,7 +17,7 @@ from pytest_k8s_netem.run.forks import keep_from_children
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 MAX_EVENTS = 4096
 """Most events kept for a reader that does not come; the oldest go first."""
@@ -68,12 +68,16 @@ class SocketStream:
 class StreamChannel:
     """Implements :class:`pytest_k8s_netem.controller.channel.Channel`.
 
-    :param name: whose stream it is, for messages.
+    :param name: whose stream it is, for messages. :param hung: ends an agent that answers no more; None = its lease
+        decides, since the way to it may be what is slow.
     """
 
-    def __init__(self, stream: ByteStream, name: str = "agent") -> None:
+    def __init__(
+        self, stream: ByteStream, name: str = "agent", hung: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.name = name
         self._stream = stream
+        self._hung = hung
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
@@ -82,13 +86,12 @@ class StreamChannel:
         self._task = asyncio.get_running_loop().create_task(self._read(), name=f"frames from {name}")
 
     @classmethod
-    async def over(cls, sock: socket.socket, name: str = "agent") -> StreamChannel:
-        """A channel over a connected unix stream socket, which it owns from now on.
-
-        :param name: whose stream it is, for messages.
-        """
+    async def over(
+        cls, sock: socket.socket, name: str = "agent", hung: Callable[[], Awaitable[None]] | None = None
+    ) -> StreamChannel:
+        """A channel over a connected unix stream socket, which it owns from now on; see the class."""
         keep_from_children(sock)  # or a fork of the test process would keep a dead run's impairment alive
-        return cls(SocketStream(*await asyncio.open_unix_connection(sock=sock)), name)
+        return cls(SocketStream(*await asyncio.open_unix_connection(sock=sock)), name, hung)
 
     @property
     def closed(self) -> bool:
@@ -118,6 +121,11 @@ class StreamChannel:
                 return
             self._news.clear()
             await self._news.wait()
+
+    async def unanswered(self) -> None:
+        """See :meth:`Channel.unanswered`."""
+        if self._hung is not None and not self.closed:
+            await self._hung()
 
     async def close(self) -> None:
         """See :meth:`Channel.close`; requests under way fail with ChannelClosed."""

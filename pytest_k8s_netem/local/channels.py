@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from functools import partial
 
 from pytest_k8s_netem.controller.stream import StreamChannel
 from pytest_k8s_netem.errors import ClusterError, ImpairmentError
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.local.host import NodeHost
     from pytest_k8s_netem.local.process import Process
+
+ENDED_WITHIN = 2.0
+"""Seconds for a killed agent to be gone; it takes some 20 ms."""
 
 
 class LocalChannels:
@@ -46,8 +51,10 @@ class LocalChannels:
         :raises ImpairmentError: if the node host has ended.
         """
         try:
-            await self._running_agent()
-            return await StreamChannel.over(await self._host.session(), "the embedded cluster's agent")
+            agent = await self._running_agent()
+            return await StreamChannel.over(
+                await self._host.session(), "the embedded cluster's agent", partial(_end, agent)
+            )
         except ClusterError as error:
             raise ImpairmentError(str(error)) from error
 
@@ -68,6 +75,15 @@ class LocalChannels:
         async with self._lock:
             await self._running_agent()
 
-    async def _running_agent(self) -> None:
+    async def _running_agent(self) -> Process:
         if self.agent is None or self.agent.status is not None:
             self.agent = await self._host.start_agent(self._log)
+        return self.agent
+
+
+async def _end(agent: Process) -> None:
+    """End an agent that hangs: the next one clears what it leaves."""
+    with suppress(ClusterError, TimeoutError):  # a lost node host has ended it already
+        async with asyncio.timeout(ENDED_WITHIN):
+            await agent.kill(group=False)
+            await agent.wait()

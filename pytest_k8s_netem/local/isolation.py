@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import signal
+import socket
+import struct
 
 from pytest_k8s_netem.local import syscalls
 
 _NAMESPACES = (
     syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 )
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
+"""Of linux/sockios.h and linux/if.h."""
 
 
 def enter(control_fd: int) -> bool:
@@ -40,6 +45,19 @@ def mount_proc() -> None:
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     with contextlib.suppress(OSError):
         syscalls.mount("proc", "/proc", "proc", flags)
+
+
+def raise_loopback() -> None:
+    """Set this namespace's loopback up: what a security module refuses that grants namespaces, but no right in them.
+
+    :raises OSError: naming the step.
+    """
+    request = struct.pack("16sH14x", b"lo", _IFF_UP)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "set lo up") from error
 
 
 def _unshare() -> bool:

@@ -247,6 +247,7 @@ def main() -> None:
     try:
         nested = isolation.enter(arguments.fd)
         isolation.mount_proc()
+        isolation.raise_loopback()
         syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=0755")
     except OSError as error:
         step = os.fsdecode(error.filename or "namespaces")

@@ -62,7 +62,8 @@ class Check:
     :ivar kind: ``icmp`` (echo), ``tcp`` (a bare ACK, answered by RST) or ``read-back`` (no packet fits; nothing sent).
     :ivar address: textual IP of the remote. :ivar port: of ``tcp``; with ``local_port`` it is the sender's.
     :ivar size: payload bytes of each packet. :ivar count: packets sent.
-    :ivar interval: ns between them. :ivar timeout: ns to wait for the last answer.
+    :ivar interval: ns between them; 0 = all at once, and round trips count from the first. :ivar timeout: ns to wait
+        for the last answer.
     :ivar rtt_min: ns; no answer may come sooner.
     :ivar rtt_max: ns; the fastest answer may not be later; None = no bound.
     :ivar answers_min: fewest answers. :ivar answers_max: most answers.

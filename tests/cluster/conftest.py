@@ -6,5 +6,3 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from engine_report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks of all tests here

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from nested import PYTEST
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent.name for path in (ROOT / "examples").glob("*/test_*.py"))
@@ -20,10 +20,9 @@ def _folder(name: str) -> object:
 
 
 @pytest.mark.needs("netns")
-@pytest.mark.parametrize("engine", ["userspace", pytest.param("kernel", marks=pytest.mark.needs("netem"))])
 @pytest.mark.parametrize("folder", [_folder(name) for name in FOLDERS])
 def test_an_example_passes(folder: str, engine: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"examples/{folder}"]
+    command = [*PYTEST, "-q", f"examples/{folder}"]
     done = subprocess.run(
         [*command, f"--netem-engine={engine}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=200
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import select
@@ -13,8 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from network_state import network_state
 
 import pytest_k8s_netem
 from pytest_k8s_netem.model.frames import Decoder, encode
@@ -70,16 +72,8 @@ class Namespace:
         self.process.wait()
 
     def state(self) -> dict[str, Any]:
-        """Links, qdiscs, filters and offloads by iproute2 and ethtool, less what counts or ages."""
-        links = json.loads(self.run("ip", "-j", "-d", "link"))
-        found: dict[str, Any] = {"links": [_still(link) for link in links]}
-        found["qdiscs"] = [_still(qdisc) for qdisc in json.loads(self.run("tc", "-j", "qdisc") or "[]")]
-        for name in (link["ifname"] for link in links):
-            for hook in ("ingress", "egress"):
-                shown = self.run("tc", "-j", "filter", "show", "dev", name, hook, check=False)
-                found[f"{name} {hook}"] = [_still(entry) for entry in json.loads(shown or "[]")]
-            found[f"{name} offloads"] = self.run("ethtool", "-k", name, check=False)
-        return found
+        """All that an impairment could touch here."""
+        return network_state(partial(self.run, check=False))
 
     def ping(self, address: str, count: int = 5, *more: str) -> tuple[int, list[float]]:
         """(answers, RTTs in ms) as the system's own ping sees them."""
@@ -88,16 +82,13 @@ class Namespace:
         return len(rtts), rtts
 
 
-def _still(value: dict[str, Any]) -> dict[str, Any]:
-    """Without what differs between two looks at the same thing."""
-    return {k: v for k, v in value.items() if k not in ("stats", "refcnt", "installed", "used", "num_tx_queues")}
-
-
 @contextmanager
 def pod_and_peer() -> Iterator[tuple[Namespace, Namespace]]:
     """Two namespaces with a wire: the pod's eth0 is 10.9.0.1 and fd09::1, the peer's 10.9.0.2 and fd09::2."""
     pod, peer = Namespace(), Namespace()
     try:
+        for space in (pod, peer):  # or a link-local address changes by itself for a second
+            space.run("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")
         pod.run("ip", "link", "add", "eth0", "index", "21", "type", "veth", "peer", "name", "far0")
         pod.run("ip", "link", "set", "far0", "netns", str(peer.process.pid), "name", "eth0")
         for number, space in enumerate((pod, peer), 1):

@@ -147,7 +147,7 @@ MUTATIONS = (
         "cluster/findings.py",
         "    found = lost(record.name, record.gaps)\n",
         "    found = []\n",
-        (LOST + "test_a_loss_is_an_error_of_that_test_alone[the agent]",),
+        (LOST + "test_a_lost_agent_is_an_error_of_that_test_alone[userspace-killed]",),
     ),
     Mutation(
         "an error on top of a body that failed",
@@ -169,13 +169,13 @@ MUTATIONS = (
         "run/signals.py",
         "        signal.signal(signal.SIGTERM, self._handle)\n",
         "",
-        (ENDS + "test_an_interrupted_run_tears_down[SIGTERM-body]",),
+        (ENDS + "test_an_interrupted_run_tears_down[userspace-SIGTERM-body]",),
     ),
     Mutation(
         "a killed run's directory that stays",
         "run/reaper.py",
         "        shutil.rmtree(directory, ignore_errors=True)\n",
         "",
-        (ENDS + "test_a_killed_run_leaves_nothing[body]",),
+        (ENDS + "test_a_killed_run_leaves_nothing[userspace-body]",),
     ),
 )

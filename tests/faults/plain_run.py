@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from contextlib import ExitStack
 from pathlib import Path
 
+from nested import PYTEST
 from processes import Living, children, command, descendants, living, still, until, with_environment
 
 BOUND = 10.0
@@ -38,7 +38,7 @@ class Run:
         self._output = folder / "output"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, str(self.suite)],
+                [*PYTEST, "-v", *options, str(self.suite)],
                 cwd=self.suite,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -161,13 +161,6 @@ class Run:
             except ProcessLookupError:
                 continue
         self.process.wait()
-
-
-def begin(folder: Path, cleanup: ExitStack, source: str, *options: str) -> Run:
-    """Start a run that is ended with the test."""
-    run = Run(folder, source, *options)
-    cleanup.callback(run.close)
-    return run
 
 
 def links() -> set[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from mutations import MUTATIONS, Mutation
+from nested import PYTEST
 
 pytestmark = [pytest.mark.needs("linux", "root", "netns", "ping", "tc"), pytest.mark.timeout(300)]
 
@@ -38,8 +39,8 @@ def _run(folder: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[st
     path = [str(folder), *(entry for entry in sys.path if entry)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "NETEM", "COV"))}
     env = {**kept, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1"}
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--basetemp", str(folder / "tests")]
-    argv = [sys.executable, "-m", "pytest", *options, *(str(TESTS / test) for test in tests)]
+    options = ["-x", "-q", "-p", "no:randomly", "--basetemp", str(folder / "tests")]
+    argv = [*PYTEST, *options, *(str(TESTS / test) for test in tests)]
     # From there, because the working directory comes before all else on the path.
     return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
 

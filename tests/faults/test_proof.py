@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from plain_run import Run, begin
+from plain_run import Run
 
-pytestmark = [pytest.mark.needs("linux", "netns", "ping"), pytest.mark.timeout(180)]
+Start = Callable[..., Run]
+pytestmark = [
+    pytest.mark.needs("linux", "netns", "ping"),
+    pytest.mark.timeout(180),
+    pytest.mark.usefixtures("engine"),
+]
 
 HEAD = """
 SLOW = dict(delay="30ms", pods="app=web", to="app=db")
@@ -18,8 +22,8 @@ INERT = "met no packet of the test on default/web: the network was healthy for t
 UNEXERCISED = re.compile(r"met \d+ packets, but none was lost, delayed or changed; [\d.e-]+ were to be expected")
 
 
-def _run(folder: Path, cleanup: ExitStack, source: str, *options: str) -> Run:
-    run = begin(folder, cleanup, HEAD + source, *options)
+def _run(start: Start, source: str, *options: str) -> Run:
+    run = start(HEAD + source, *options)
     run.ended()
     run.nothing_left()
     assert "INTERNALERROR" not in run.output
@@ -31,7 +35,7 @@ def _outcome(run: Run, name: str) -> list[str]:
     return re.findall(rf"::{name} (PASSED|FAILED|ERROR|SKIPPED|XFAIL)", run.output)
 
 
-def test_a_test_that_met_nothing(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_a_test_that_met_nothing(start: Start) -> None:
     source = """
 @pytest.mark.netem(**SLOW)
 def test_inert(pods): ...
@@ -62,7 +66,7 @@ def test_other_direction(pods):
         sender.setsockopt(socket.SOL_IP, 1, 0)
         sender.sendto(b"x", (pods.pod("db").ip, 9))
 """
-    run = _run(tmp_path, cleanup, source)
+    run = _run(start, source)
     assert _outcome(run, "test_inert") == ["PASSED", "ERROR"]
     assert _outcome(run, "test_warned") == ["PASSED"]
     assert _outcome(run, "test_ignored") == ["PASSED"]
@@ -76,7 +80,7 @@ def test_other_direction(pods):
     assert INERT in told[2]
 
 
-def test_probes_of_assertions_are_not_the_tests_traffic(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_probes_of_assertions_are_not_the_tests_traffic(start: Start) -> None:
     source = """
 BOTH = dict(rtt="20ms", pods="app=web", to="app=db")
 
@@ -88,13 +92,13 @@ def test_only_asserts(pods, netem_profile):
 def test_only_asserts_tcp(pods, netem_profile):
     netem_profile.assert_rtt(median=("19ms", "200ms"))
 """
-    run = _run(tmp_path, cleanup, source)
+    run = _run(start, source)
     assert _outcome(run, "test_only_asserts") == ["PASSED", "ERROR"]
     assert _outcome(run, "test_only_asserts_tcp") == ["PASSED", "ERROR"]
     assert run.output.count(INERT) >= 2
 
 
-def test_how_strict_is_an_option_too(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_how_strict_is_an_option_too(start: Start) -> None:
     source = """
 @pytest.mark.netem(**SLOW)
 def test_inert(pods): ...
@@ -106,14 +110,14 @@ def test_strict(pods): ...
 def test_unexercised(send):
     send(5)
 """
-    run = _run(tmp_path, cleanup, source, "--netem-inert=ignore", "--netem-unexercised=error")
+    run = _run(start, source, "--netem-inert=ignore", "--netem-unexercised=error")
     assert _outcome(run, "test_inert") == ["PASSED"]
     assert _outcome(run, "test_strict") == ["PASSED", "ERROR"], "the marker is closer than the option"
     assert _outcome(run, "test_unexercised") == ["PASSED", "ERROR"]
     assert UNEXERCISED.search(run.output), run.output
 
 
-def test_packets_that_were_met_but_not_changed_are_a_warning(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_packets_that_were_met_but_not_changed_are_a_warning(start: Start) -> None:
     source = """
 @pytest.mark.netem(loss="0.001%", pods="app=web", to="app=db")
 def test_unexercised(send):
@@ -127,12 +131,12 @@ def test_ignored(send):
 def test_exercised(send):
     send(5)
 """
-    run = _run(tmp_path, cleanup, source)
+    run = _run(start, source)
     assert run.outcomes == {"passed": 3, "warning": 1}, run.output
     assert UNEXERCISED.search(run.output), run.output
 
 
-def test_several_profiles_are_judged_one_by_one(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_several_profiles_are_judged_one_by_one(start: Start) -> None:
     source = """
 @pytest.mark.netem(**SLOW, name="met")
 @pytest.mark.netem(delay="5ms", pods="app=db", to="app=web", name="idle")
@@ -143,14 +147,14 @@ def test_a_block(pods, netem):
     with netem.impair(**SLOW):
         pass
 """
-    run = _run(tmp_path, cleanup, source)
+    run = _run(start, source)
     assert _outcome(run, "test_one_of_two") == ["PASSED", "ERROR"]
     assert _outcome(run, "test_a_block") == ["PASSED", "ERROR"]
     assert "impairment 'idle'" in run.output
     assert not re.search(r"impairment 'met'.*met no packet", run.output)
 
 
-def test_a_pod_that_ends_under_impairment_is_no_mistake(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_a_pod_that_ends_under_impairment_is_no_mistake(start: Start) -> None:
     source = """
 import time
 
@@ -164,11 +168,11 @@ def test_killed_after_traffic(pods, send):
     pods.pod("web").delete(grace=0)
     gone(pods, "web")
 """
-    run = _run(tmp_path, cleanup, source)
+    run = _run(start, source)
     assert run.outcomes == {"passed": 1}, run.output
 
 
-def test_a_profile_whose_time_is_over_has_met_what_it_met(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_a_profile_whose_time_is_over_has_met_what_it_met(start: Start) -> None:
     source = """
 import time
 
@@ -189,11 +193,11 @@ def test_beside_another(send, netem_profiles):
     send(5)
     over(netem_profiles["short"])
 """
-    run = _run(tmp_path, cleanup, source)
+    run = _run(start, source)
     assert run.outcomes == {"passed": 2}, run.output
 
 
-def test_a_filter_that_somebody_removed(tmp_path: Path, cleanup: ExitStack) -> None:
+def test_a_filter_that_somebody_removed(start: Start) -> None:
     source = """
 @pytest.mark.netem(**SLOW)
 def test_interfered_with(pods, send):
@@ -204,7 +208,7 @@ def test_interfered_with(pods, send):
 def test_after(ping):
     assert 30 <= ping()
 """
-    run = _run(tmp_path, cleanup, source)
+    run = _run(start, source)
     assert _outcome(run, "test_interfered_with") == ["PASSED", "ERROR"], run.output
     assert _outcome(run, "test_after") == ["PASSED"], run.output
     assert "impairment 'netem' no longer held: pod/default/web" in run.output

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-from plain_run import Run, begin
+from plain_run import Run
 
-pytestmark = [pytest.mark.needs("linux", "netns", "ping"), pytest.mark.timeout(180)]
+Start = Callable[..., Run]
+pytestmark = [
+    pytest.mark.needs("linux", "netns", "ping"),
+    pytest.mark.timeout(180),
+    pytest.mark.usefixtures("engine"),
+]
 
 STOPS_HERE = """
 @pytest.mark.netem(delay="30ms", pods="app=web", to="app=db")
@@ -38,8 +41,8 @@ def test_impaired(pods, send):
 """Packets wait for three seconds; the drain takes one."""
 
 
-def test_the_end_of_all_tests(tmp_path: Path, cleanup: ExitStack) -> None:
-    run = begin(tmp_path, cleanup, STOPS_HERE)
+def test_the_end_of_all_tests(start: Start) -> None:
+    run = start(STOPS_HERE)
     run.reached("body")
     assert len(run.look()) >= 1 + 4 + 2, "pytest, reaper, stub, pid 1, agent and two pods"
     assert run.files()
@@ -50,7 +53,7 @@ def test_the_end_of_all_tests(tmp_path: Path, cleanup: ExitStack) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-x",)], ids=["on", "-x"])
-def test_a_failing_test(options: tuple[str, ...], tmp_path: Path, cleanup: ExitStack) -> None:
+def test_a_failing_test(options: tuple[str, ...], start: Start) -> None:
     source = """
     @pytest.mark.netem(delay="30ms", pods="app=web", to="app=db")
     def test_impaired(pods, send):
@@ -60,7 +63,7 @@ def test_a_failing_test(options: tuple[str, ...], tmp_path: Path, cleanup: ExitS
     def test_after(ping):
         assert ping() < 30
     """
-    run = begin(tmp_path, cleanup, source, *options)
+    run = start(source, *options)
     assert run.ended() == 1, run.output
     assert run.outcomes == ({"failed": 1} if options else {"failed": 1, "passed": 1})
     assert "this is the failure" in run.output
@@ -80,9 +83,9 @@ SIGNALS: dict[str, Callable[[Run], None]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("how", SIGNALS)
-def test_an_interrupted_run_tears_down(how: str, place: str, tmp_path: Path, cleanup: ExitStack) -> None:
+def test_an_interrupted_run_tears_down(how: str, place: str, start: Start) -> None:
     source, sign = PLACES[place]
-    run = begin(tmp_path, cleanup, source)
+    run = start(source)
     run.reached(sign)
     run.look()
     SIGNALS[how](run)
@@ -93,9 +96,9 @@ def test_an_interrupted_run_tears_down(how: str, place: str, tmp_path: Path, cle
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_killed_run_leaves_nothing(place: str, tmp_path: Path, cleanup: ExitStack) -> None:
+def test_a_killed_run_leaves_nothing(place: str, start: Start) -> None:
     source, sign = PLACES[place]
-    run = begin(tmp_path, cleanup, source)
+    run = start(source)
     run.reached(sign)
     run.look()
     os.kill(run.process.pid, signal.SIGKILL)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from plain_run import begin
+from plain_run import Run
 from processes import until
 
+Start = Callable[..., Run]
 pytestmark = [pytest.mark.needs("linux", "netns", "ping"), pytest.mark.timeout(300)]
 
 SUITE = """
@@ -27,8 +27,8 @@ def netem_spec(delay):
 """
 
 
-def test_plain_runs_beside_each_other(tmp_path: Path, cleanup: ExitStack) -> None:
-    runs = [begin(tmp_path / name, cleanup, SUITE) for name in ("one", "two", "three")]
+def test_plain_runs_beside_each_other(start: Start) -> None:
+    runs = [start(SUITE, name=name) for name in ("one", "two", "three")]
     for run in runs:
         run.reached("body-20")
         run.look()
@@ -40,8 +40,8 @@ def test_plain_runs_beside_each_other(tmp_path: Path, cleanup: ExitStack) -> Non
         run.nothing_left()
 
 
-def test_a_cluster_for_each_worker_of_xdist(tmp_path: Path, cleanup: ExitStack) -> None:
-    run = begin(tmp_path, cleanup, SUITE, "-n4")
+def test_a_cluster_for_each_worker_of_xdist(start: Start) -> None:
+    run = start(SUITE, "-n4")
     for delay in (20, 40, 60, 80):
         run.reached(f"body-{delay}")
     assert len([*run.runtime.glob("pytest-k8s-netem/*")]) == 4
@@ -55,8 +55,8 @@ def test_a_cluster_for_each_worker_of_xdist(tmp_path: Path, cleanup: ExitStack) 
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGKILL"])
-def test_the_end_of_xdist(how: str, tmp_path: Path, cleanup: ExitStack) -> None:
-    run = begin(tmp_path, cleanup, SUITE, "-n2")
+def test_the_end_of_xdist(how: str, start: Start) -> None:
+    run = start(SUITE, "-n2")
     until(lambda: len([*run.home.glob("body-*")]) == 2, lambda: run.output)
     run.look()
     if how == "Ctrl-C":

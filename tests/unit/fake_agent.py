@@ -131,6 +131,9 @@ class FakeChannel:
         while (event := await self.queue.get()) is not None:
             yield event
 
+    async def unanswered(self) -> None:
+        """It cannot be ended from here."""
+
     async def close(self) -> None:
         self.end()
 

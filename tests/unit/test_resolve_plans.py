@@ -306,7 +306,7 @@ USERSPACE = c.EngineCapability("userspace", True, refuses=("ecn",))
 
 
 @pytest.mark.parametrize(
-    ("asked", "impairment", "engine", "refused"),
+    ("asked", "impairment", "taken", "refused"),
     [
         ("auto", c.DELAYED, "kernel", []),
         ("userspace", c.DELAYED, "userspace", []),
@@ -315,11 +315,11 @@ USERSPACE = c.EngineCapability("userspace", True, refuses=("ecn",))
         ("auto", replace(c.DELAYED, ordered=True, ecn=True), "kernel", ["ordered"]),
     ],
 )
-def test_the_engine_is_the_one_asked_or_one_that_can(asked, impairment, engine, refused):
+def test_the_engine_is_the_one_asked_or_one_that_can(asked, impairment, taken, refused):
     world = c.world(WEB, profiles=(profile(engine=asked, egress=c.side(impairment=impairment)),))
     world.targets["default/web"] = facts(KERNEL, USERSPACE)
     result = resolve("default/web", world)
-    assert result.plan.engine == engine
+    assert result.plan.engine == taken
     assert [problem.path for problem in result.problems.get("p", ())] == [f"p.{name}" for name in refused]
     assert result.plan.empty is bool(refused)
 

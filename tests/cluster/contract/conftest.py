@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from engines import engine_of
 from lanes import manifest, service
+from nested import OPTIONS
 
 HERE = Path(__file__).parent
 
@@ -42,6 +45,12 @@ def cid(people):
 """The conftest of a user's suite: three pods that talk."""
 
 
+@pytest.fixture(scope="session")
+def by_engine(engine: str, _netem_session: Any) -> None:
+    """What a test imposes is done by the engine at hand, as ``--netem-engine`` would have it."""
+    _netem_session.choices = replace(_netem_session.choices, engine=engine)
+
+
 @pytest.fixture(scope="module")
 def people(netem_cluster: Any) -> Iterator[Any]:
     """The cluster, with three pods and a Service in namespace ``default``."""
@@ -67,12 +76,13 @@ def cid(people: Any) -> Any:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Run a user's suite in a process of its own: ``suite(source, "-v")``."""
+def suite(request: pytest.FixtureRequest, pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
+    """Run a user's suite in its own process, by the engine at hand if the test has one: ``suite(source, "-v")``."""
+    chosen = [f"--netem-engine={engine}"] if (engine := engine_of(request.node)) else []
 
     def run(source: str, *options: str) -> pytest.RunResult:
         pytester.makeconftest(COMMON)
         pytester.makepyfile(f"import pytest\nfrom lanes import *\n{textwrap.dedent(source)}")
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+        return pytester.runpytest_subprocess(*OPTIONS, *chosen, *options)
 
     return run

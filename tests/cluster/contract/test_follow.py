@@ -9,7 +9,7 @@ from lanes import LATE, arrives, eventually, late, manifest
 
 from pytest_k8s_netem.errors import ConfigError
 
-pytestmark = pytest.mark.needs("netns")
+pytestmark = [pytest.mark.needs("netns"), pytest.mark.usefixtures("by_engine")]
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def test_healthy(ann, bob):
 """
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_line_for_each_impaired_test_under_v(suite):
     result = suite(IMPAIRED, "-v")
     result.assert_outcomes(passed=3)

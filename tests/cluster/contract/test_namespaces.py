@@ -51,6 +51,7 @@ def test_what_is_in_a_namespace_goes_with_it(suite):
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_marker_looks_in_the_tests_own_namespace(suite):
     result = suite(
         """

@@ -28,6 +28,7 @@ def written(pytester: pytest.Pytester, folder: str = "", **spec: object) -> None
     target.write_text(json.dumps({**WAN, "spec": {**WAN["spec"], **spec}}))
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_test_files_folder_comes_before_rootdir(suite, pytester):
     written(pytester, impairment={"delay": "1ms"})
     written(pytester, "deep")
@@ -63,6 +64,7 @@ def stranger(people):
 """
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     ("spec", "marker", "here", "there"),
     [
@@ -87,6 +89,7 @@ def test_it(ann, bob, stranger):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_rules_peers_keep_upstreams_meaning(suite, pytester):
     """A podSelector beside a namespaceSelector looks where that says."""
     peer = {"podSelector": {"matchLabels": {"app": "ann"}}, "namespaceSelector": {"matchLabels": {"team": "b"}}}

@@ -8,23 +8,32 @@ from typing import Any
 import pytest
 from lanes import LATE, MS, address, bound, late, took
 
-pytestmark = pytest.mark.needs("netns")
+pytestmark = [pytest.mark.needs("netns"), pytest.mark.usefixtures("by_engine")]
 
-DOUBLE = {"duplicate": "100%"}
-HALVE = {"loss_model": "every-nth 2"}
-"""In a row, doubled and then halved leaves each packet once; halved and then doubled leaves half of them, twice."""
+THIN = {"loss": "50%"}
+NARROW = {"delay": "2s", "limit": 30, "verify": "read-back"}
+"""Of a burst, thinned and then narrowed leaves as many as there is room for; narrowed and then thinned, half of those.
+
+That none of 30 is lost happens once in 10^9 bursts, that fewer than 30 of 200 pass the loss is rarer still.
+"""
+WHO = {"pods": "app=ann", "to": "app=bob", "unexercised": "ignore"}
 
 
-def counted(source: Any, target: Any, count: int = 40) -> dict[int, int]:
-    """How often each of ``count`` datagrams arrives."""
-    seen: dict[int, int] = {}
+def passed(source: Any, target: Any, count: int = 200) -> int:
+    """How many of a burst arrive."""
     with bound(target, 4000) as there, bound(source) as here:
-        for number in range(count):
-            here.sendto(bytes([number]), (address(target), 4000))
-        while select.select([there], [], [], 1.0)[0]:
-            number = there.recv(16)[0]
-            seen[number] = seen.get(number, 0) + 1
-    return seen
+        for _ in range(count):
+            here.sendto(b"x", (address(target), 4000))
+        seen, patience = 0, 20.0
+        while select.select([there], [], [], patience)[0]:
+            there.recv(16)
+            seen, patience = seen + 1, 0.5
+        return seen
+
+
+def soonest(source: Any, target: Any) -> float:
+    """ms of the fastest of five datagrams: a busy machine makes some late, but not all of them."""
+    return min(took(source, target) for _ in range(5))
 
 
 def test_delay_on_all_pods_counts_both_ways_and_rtt_once(netem, ann, bob):
@@ -32,9 +41,9 @@ def test_delay_on_all_pods_counts_both_ways_and_rtt_once(netem, ann, bob):
     with netem.impair(delay="100ms", **quiet):
         assert took(ann, bob) + took(bob, ann) >= 200
     with netem.impair(rtt="100ms", **quiet) as profile:
-        assert 50 <= took(ann, bob) < 100
-        assert 50 <= took(bob, ann) < 100
-        profile.assert_rtt(median=("100ms", "150ms"))
+        assert 50 <= soonest(ann, bob) < 100
+        assert 50 <= soonest(bob, ann) < 100
+        profile.assert_rtt(median=("100ms", "199ms"))
 
 
 def test_rtt_of_one_pair_leaves_others_alone(netem, ann, bob, cid):
@@ -61,41 +70,35 @@ def test_a_preset_without_overrides(netem, ann, bob):
         assert took(bob, ann) >= 240
 
 
-@pytest.mark.netem(**DOUBLE, pods="app=ann", to="app=bob", unexercised="ignore")
-@pytest.mark.netem(**HALVE, pods="app=ann", to="app=bob", unexercised="ignore")
+@pytest.mark.netem(**THIN, **WHO)
+@pytest.mark.netem(**NARROW, **WHO)
 def test_the_top_line_comes_first(ann, bob):
-    seen = counted(ann, bob)
-    assert len(seen) == 40
-    assert set(seen.values()) == {1}
+    assert passed(ann, bob) == 30
 
 
-@pytest.mark.netem(**HALVE, pods="app=ann", to="app=bob", unexercised="ignore")
-@pytest.mark.netem(**DOUBLE, pods="app=ann", to="app=bob", unexercised="ignore")
+@pytest.mark.netem(**NARROW, **WHO)
+@pytest.mark.netem(**THIN, **WHO)
 def test_the_other_way_round(ann, bob):
-    seen = counted(ann, bob)
-    assert len(seen) == 20
-    assert set(seen.values()) == {2}
+    assert passed(ann, bob) < 30
 
 
-@pytest.mark.netem(**DOUBLE, pods="app=ann", to="app=bob", name="class", unexercised="ignore")
+@pytest.mark.netem(**THIN, **WHO, name="class")
 class TestLevels:
-    @pytest.mark.netem(**HALVE, pods="app=ann", to="app=bob", name="function", unexercised="ignore")
+    @pytest.mark.netem(**NARROW, **WHO, name="function")
     def test_the_class_comes_before_the_function(self, ann, bob):
-        assert set(counted(ann, bob).values()) == {1}
+        assert passed(ann, bob) == 30
 
     def test_a_block_comes_behind_every_marker(self, netem, ann, bob):
-        with netem.impair(**HALVE, pods="app=ann", to="app=bob", unexercised="ignore"):
-            assert set(counted(ann, bob).values()) == {1}
+        with netem.impair(**NARROW, **WHO):
+            assert passed(ann, bob) == 30
 
 
-@pytest.mark.parametrize("first", ["double", "halve"])
+@pytest.mark.parametrize("first", ["thin", "narrow"])
 def test_blocks_come_by_time_of_entry(netem, ann, bob, first):
-    words = {"double": DOUBLE, "halve": HALVE}
-    outer, inner = (words[name] for name in (first, "halve" if first == "double" else "double"))
-    who = {"pods": "app=ann", "to": "app=bob", "unexercised": "ignore"}
-    with netem.impair(**outer, **who), netem.impair(**inner, **who):
-        seen = counted(ann, bob)
-    assert set(seen.values()) == ({1} if first == "double" else {2})
+    outer, inner = (THIN, NARROW) if first == "thin" else (NARROW, THIN)
+    with netem.impair(**outer, **WHO), netem.impair(**inner, **WHO):
+        seen = passed(ann, bob)
+    assert seen == 30 if first == "thin" else seen < 30
 
 
 def test_jitter_is_the_half_width_of_a_uniform_spread(netem, ann, bob):

@@ -10,7 +10,7 @@ from lanes import LATE, address, eventually, late, manifest, took
 
 from pytest_k8s_netem.errors import ConfigError
 
-pytestmark = pytest.mark.needs("netns")
+pytestmark = [pytest.mark.needs("netns"), pytest.mark.usefixtures("by_engine")]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_without_a_word_it_is_egress(impair, ann, bob):
 def test_a_profile_meets_a_packet_once(impair, ann, bob):
     """Both ends are selected, in both directions: still one delay, at the sender."""
     with impair(pods="app in (ann, bob)", direction="both"):
-        assert 200 <= took(ann, bob) < 400
+        assert 200 <= min(took(ann, bob) for _ in range(5)) < 400
 
 
 def test_ports_are_either_end_of_a_conversation(impair, ann, bob):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import LISTED
 
 sys.path.insert(0, str(Path(__file__).parent))
 from matrix import listed
@@ -16,8 +17,6 @@ from road import Road
 
 from pytest_k8s_netem.agent.capabilities import SEEDED_SINCE, _version, probe
 from pytest_k8s_netem.model.capabilities import Capabilities
-
-ENGINES = ("userspace", "kernel")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,14 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def capabilities() -> Capabilities:
     """What this kernel can do, by trying."""
     return probe()
-
-
-@pytest.fixture(
-    scope="session", params=[pytest.param("userspace"), pytest.param("kernel", marks=pytest.mark.needs("netem"))]
-)
-def engine(request: pytest.FixtureRequest) -> str:
-    """The engine at hand; the kernel's needs a kernel that has netem, which another lane may be."""
-    return request.param
 
 
 @pytest.fixture
@@ -53,7 +44,7 @@ def _asks(request: pytest.FixtureRequest) -> None:
     lacks = request.getfixturevalue("lacks")
     for name in names:
         if name in lacks:
-            pytest.skip(f"listed in docs/reference/engines.md: {name}: {lacks[name]}")
+            pytest.skip(f"{LISTED}{name}: {lacks[name]}")
 
 
 def _manifest(name: str, node: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from bounds import EARLY, on_time
-from road import PORT, Arrival, Road, Stream, address, arrivals, until
+from road import PORT, Arrival, Road, Stream, address, arrivals
 
 from pytest_k8s_netem.errors import ImpairmentError, NetemError
 
@@ -155,7 +155,7 @@ def test_a_plan_refused_by_one_pods_kernel_is_rolled_back_on_all(road: Road, fre
     assert "ingress" in str(refused.value)
     on_time(road.flow(20).delays, 0)
     for pod in (road.left, fresh_pod):
-        assert until(lambda pod=pod: devices(pod) == {"lo", "eth0"})
+        assert devices(pod) == {"lo", "eth0"}
 
 
 def devices(pod: Any) -> set[str]:

@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from typing import Any
 
 import pytest
 from bounds import on_time
+from network_state import network_state, without_clsact
 from road import Road
 
-_COUNTERS = {"bytes", "packets", "drops", "overlimits", "requeues", "backlog", "qlen", "stats", "cfg", "rates"}
-ETHTOOL = shutil.which("ethtool")
 IPTABLES = shutil.which("iptables")
 
 
 def state(pod: Any) -> dict[str, Any]:
-    """All of a namespace that an impairment could touch, as iproute2, ethtool and iptables read it."""
-
-    def told(*argv: str) -> Any:
-        return json.loads(pod.exec(argv).stdout or "[]")
-
-    found = {
-        "links": told("ip", "-j", "-d", "link"),
-        "addresses": told("ip", "-j", "addr"),
-        "routes": told("ip", "-j", "route", "show", "table", "all"),
-        "rules": told("ip", "-j", "rule"),
-        "qdiscs": _still(told("tc", "-j", "qdisc", "show")),
-        **{
-            hook: _still(told("tc", "-j", "filter", "show", "dev", "eth0", hook)) if _has_clsact(pod) else []
-            for hook in ("egress", "ingress")
-        },
-    }
-    if ETHTOOL:
-        found["offloads"] = pod.exec(["ethtool", "-k", "eth0"]).stdout
-    if IPTABLES:
-        saved = pod.exec(["iptables-save"], check=False).stdout
-        found["iptables"] = re.sub(r"(?m)^#.*\n|\[\d+:\d+\]", "", saved)
-    return found
-
-
-def _has_clsact(pod: Any) -> bool:
-    return "clsact" in pod.exec(["tc", "qdisc", "show", "dev", "eth0"]).stdout
-
-
-def _still(entries: Any) -> Any:
-    """Without counters."""
-    if isinstance(entries, list):
-        return [_still(entry) for entry in entries]
-    if isinstance(entries, dict):
-        return {key: _still(value) for key, value in entries.items() if key not in _COUNTERS}
-    return entries
-
-
-def without_clsact(seen: dict[str, Any]) -> dict[str, Any]:
-    return {**seen, "qdiscs": [qdisc for qdisc in seen["qdiscs"] if qdisc["kind"] != "clsact"]}
+    return network_state(lambda *argv: pod.exec(argv, check=False).stdout)
 
 
 ADD_FILTER = ("tc", "filter", "add", "dev", "eth0", "egress", "pref", "7", "protocol", "ip", "bpf", "da", "bytecode")
@@ -93,11 +52,11 @@ def test_other_peoples_qdiscs_filters_and_rules_stay(road: Road, fresh_pod: Any)
     before = state(fresh_pod)
     with road.impair(delay="30ms", direction="both", pods=f"app={fresh_pod.name}"):
         during = state(fresh_pod)
-        for hook in ("egress", "ingress"):
+        for hook in ("eth0 egress", "eth0 ingress"):
             assert all(entry in during[hook] for entry in before[hook]), hook
         assert all(qdisc in during["qdiscs"] for qdisc in before["qdiscs"])
-        for same in ("addresses", "rules", "iptables", "offloads"):
-            assert during.get(same) == before.get(same) or same == "addresses", same
+        for same in ("rules -4", "rules -6", "iptables", "eth0 offloads"):
+            assert during.get(same) == before.get(same), same
         eth0 = [entry for entry in during["addresses"] if entry["ifname"] == "eth0"]
         assert eth0 == [entry for entry in before["addresses"] if entry["ifname"] == "eth0"]
     assert state(fresh_pod) == before

@@ -1,4 +1,8 @@
-"""Passed and skipped tests per engine, for the terminal; a skip that the documented matrix does not list fails."""
+"""The engines that tests are judged by: the fixture ``engine``, and what became of them for the terminal.
+
+Whatever depends on how packets are impaired asks for ``engine`` and so runs on each. A test may be skipped on one only
+for what docs/reference/engines.md lists, or for what this machine lacks; any other skip is a failure.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,18 @@ from collections.abc import Generator
 
 import pytest
 
+ENGINES = (pytest.param("userspace"), pytest.param("kernel", marks=pytest.mark.needs("netem")))
 LISTED = "listed in docs/reference/engines.md: "
 NEEDED = "needs "
 """How the reasons begin for which a test of an engine may be skipped: the matrix, or a machine that lacks something."""
 _ENGINE = "engine"
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine at hand; the kernel's needs a kernel that has netem, which another lane may be."""
+    found: str = request.param
+    return found
 
 
 def engine_of(item: pytest.Item) -> str:
