@@ -15,12 +15,14 @@ from pytest_k8s_netem.errors import ApiError, ImpairmentError, ProviderError
 from pytest_k8s_netem.kube.exec import Exec, RelayStream
 from pytest_k8s_netem.kube.image import PROGRAM
 from pytest_k8s_netem.kube.install import optin
-from pytest_k8s_netem.kube.install.names import CONTAINER, CONTROLLER, LEADER, NAMESPACE, WITNESS
+from pytest_k8s_netem.kube.install.names import CONTAINER, CONTROLLER, LEADER, NAMESPACE, PARTS, WITNESS
 from pytest_k8s_netem.run.identity import RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_k8s_netem.api.protocol import Api
+    from collections.abc import Sequence
+
+    from pytest_k8s_netem.api.protocol import Api, Object
     from pytest_k8s_netem.controller.witness import Witness
     from pytest_k8s_netem.docker.attachments import Attachments
     from pytest_k8s_netem.kube.sockets import Sockets
@@ -84,6 +86,11 @@ class Installed:
         pods = [Right("get", PODS, "", NAMESPACE), *(Right(v, PODS, "exec", NAMESPACE) for v in ("get", "create"))]
         opening = [Right("patch", NAMESPACES), *(Right(verb, ROLEBINDINGS) for verb in ("get", "create", "patch"))]
         return await missing(cluster, [*profiles, *leases, *pods, *(opening if opens else ())])
+
+    async def parts(self) -> Sequence[Object]:
+        """The controller's pods."""
+        selector = ",".join(f"{key}={value}" for key, value in PARTS.items())
+        return (await self.api.list(PODS, NAMESPACE, selector)).items
 
     async def _left(self) -> list[str]:
         """Profiles of this run that are still there: a test was interrupted."""

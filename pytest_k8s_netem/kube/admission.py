@@ -67,7 +67,10 @@ def mutated(request: Object, namespace: Namespace, image: str) -> Object:
         return answer(request)
     if why := _unwilling(namespace):
         return answer(request, warnings=[f"k8s-netem: no agent in this pod: {why}"])
-    return answer(request, patch=sidecar.patch(pod, namespace.name, image))
+    try:
+        return answer(request, patch=sidecar.patch(pod, namespace.name, image))
+    except (AttributeError, KeyError, TypeError):  # no pod that an API server would take
+        return answer(request, warnings=["k8s-netem: no agent in this pod: its spec cannot be read"])
 
 
 def validated(request: Object) -> Object:
