@@ -7,6 +7,7 @@ import asyncio
 from pytest_k8s_netem.api.protocol import LEASES, NAMESPACES, PODS, ROLEBINDINGS, TRAFFICPROFILES
 from pytest_k8s_netem.api.rights import Right, missing
 from pytest_k8s_netem.controller import waiting
+from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.evidence_client import RemoteWitness
 from pytest_k8s_netem.controller.leases import LEASE
 from pytest_k8s_netem.controller.runlease import RunLease
@@ -108,7 +109,7 @@ class Installed:
     async def _open(self) -> StreamChannel:
         """A channel to the controller that leads.
 
-        :raises ImpairmentError: if there is none, or we may not.
+        :raises ImpairmentError: if we may not. :raises ChannelClosed: if there is none now; another one comes.
         """
         who = "the controller in the cluster"
         try:
@@ -117,6 +118,8 @@ class Installed:
             relay = [*PROGRAM, "relay", "--socket", WITNESS]
             running = await Exec.start(self._sockets, pod, relay, container=CONTAINER, stdin=True)
         except ApiError as error:
-            rights = f"; it needs create of pods/exec in namespace {NAMESPACE}" if error.status == 403 else ""
-            raise ImpairmentError(f"{who} cannot be asked: {error}{rights}") from None
+            if error.status == 403:
+                rights = f"it needs create of pods/exec in namespace {NAMESPACE}"
+                raise ImpairmentError(f"{who} cannot be asked: {error}; {rights}") from None
+            raise ChannelClosed(f"{who} cannot be asked: {error}") from None
         return StreamChannel(RelayStream(running), who)

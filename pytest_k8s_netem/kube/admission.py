@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_k8s_netem.errors import ConfigError
 from pytest_k8s_netem.kube import sidecar
+from pytest_k8s_netem.kube.install.rights import closed
 from pytest_k8s_netem.profile.parse import parse
 from pytest_k8s_netem.resolve.objects import pod_security
 from pytest_k8s_netem.run.identity import INJECT, INJECTED
@@ -111,10 +112,7 @@ def _unwilling(namespace: Namespace) -> str:
     if level := pod_security(namespace.labels):
         return f"namespace {namespace.name} has the label {level}, which refuses its capabilities"
     if not namespace.reachable:
-        return (
-            f"the controller may not use pods/exec in namespace {namespace.name}; "
-            f"netem namespace enable {namespace.name} gives it the RoleBinding"
-        )
+        return closed(namespace.name)
     return ""
 
 
