@@ -15,12 +15,13 @@ from control_plane import Lab, control_plane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.api.protocol import DEFINITIONS, TRAFFICPROFILES
 from pytest_k8s_netem.cluster.controlplane import program
 from pytest_k8s_netem.errors import ApiError, ConfigError
 from pytest_k8s_netem.kube.definition import define
 from pytest_k8s_netem.profile.native import render_profile
 from pytest_k8s_netem.profile.parse import parse
+from pytest_k8s_netem.run.retry import attempts
 
 pytestmark = pytest.mark.needs("apiserver")
 
@@ -194,3 +195,26 @@ def test_explain_and_get_read_well(lab: Lab) -> None:
 def test_defining_twice_is_no_change(lab: Lab) -> None:
     first, second = lab.call(define(lab.api)), lab.call(define(lab.api))
     assert first["metadata"]["generation"] == second["metadata"]["generation"]
+
+
+def test_the_definition_of_k8s_netem_itself_is_upgraded(tmp_path: Path) -> None:
+    """With the objects that are there: they stay, and are served by the new one."""
+    theirs = UPSTREAM.parent / "crd.yaml"
+    if not theirs.is_file():
+        pytest.skip("the definition of k8s-netem is not here")
+    with control_plane(tmp_path / "plane") as lab:
+
+        async def upgrade() -> Any:
+            await lab.api.create(DEFINITIONS, load(theirs))
+            async for attempt in attempts(30, ApiError):
+                with attempt:
+                    await lab.api.create(TRAFFICPROFILES, load(UPSTREAM / "profile-builtin.yaml"))
+            await define(lab.api)
+            return (await lab.api.list(TRAFFICPROFILES)).items
+
+        [kept] = lab.call(upgrade())
+        said = load(UPSTREAM / "profile-builtin.yaml")["spec"]["parameters"]["netem"]
+        assert said.items() <= kept["spec"]["parameters"]["netem"].items()
+        assert parse(kept).egress, "the defaults that its own definition wrote into it mean nothing more"
+        status = {"status": {"impairment": "delay"}}
+        lab.call(lab.api.patch(TRAFFICPROFILES, kept["metadata"]["name"], status, subresource="status"))

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.timeout(1200)  # the first test's time has that of making the cluster in it
+
 ROOT = Path(__file__).parents[2]
 CLUSTER = "install-netem"
 IMAGE = "python:3.11-slim-bookworm"
