@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 
 from pytest_k8s_netem.agent.dataplane import filters
-from pytest_k8s_netem.agent.dataplane.names import PRIORITIES, is_ours
+from pytest_k8s_netem.agent.dataplane.names import PRIORITIES, is_ours, is_trial
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_INGRESS
 from pytest_k8s_netem.agent.namespace import entered
@@ -54,7 +54,8 @@ class Netns:
     def clear(self) -> None:
         """Remove what an earlier life left: filters first, since one that redirects to no device drops.
 
-        A clsact that held nothing but filters of ours was ours.
+        A clsact that held nothing but filters of ours was ours. Devices for trials stay: this agent's own child may be
+        at work on them, where it has no namespace of its own for that.
 
         :raises OSError: if the kernel refuses.
         """
@@ -63,7 +64,7 @@ class Netns:
                 filters.clear(self.netlink, link.index)
                 self._clsacts.add(link.index)
         for link in self.netlink.links():
-            if is_ours(link.name, link.alias):
+            if is_ours(link.name, link.alias) and not is_trial(link.name):
                 with _gone():
                     self.netlink.delete_link(link.index)
 
@@ -72,6 +73,7 @@ class Netns:
 
         :raises OSError: if the kernel refuses. :raises ImpairmentError: if an ``ingress`` qdisc stands in their place.
         """
+        queue = self.netlink.link(interface.index).queue
         try:
             made = self.netlink.add_clsact(interface.index)
         except FileExistsError:
@@ -80,6 +82,8 @@ class Netns:
             raise ImpairmentError("", (Problem(f"interface {interface.name}", "", why, fix),)) from None
         if made:
             self._clsacts.add(interface.index)
+            if not queue:  # with any qdisc the kernel mends what it takes for a mistake (qdisc_create)
+                self.netlink.set_link(interface.index, queue=0)
 
     def install(
         self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]

@@ -31,6 +31,8 @@ def try_all() -> dict[str, str]:
         found["packet"] = found["NET_RAW"]
     scratch = _entered_scratch()
     with Netlink.open() as netlink:
+        if not scratch:
+            _remove_earlier(netlink)
         made: dict[str, int] = {}
         for name, attempt in _attempts(netlink, made).items():
             found[name] = _why(attempt)
@@ -44,11 +46,18 @@ def _entered_scratch() -> bool:
     return not _why(namespace.unshare) or not _why(lambda: namespace.unshare(_NEWUSER))
 
 
+def _remove_earlier(netlink: Netlink) -> None:
+    """What a child left that was killed at its trials."""
+    for link in netlink.links():
+        if names.is_trial(link.name) and link.alias == names.ALIAS:
+            _why(lambda index=link.index: netlink.delete_link(index))  # type: ignore[misc]
+
+
 def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], object]]:
     """What to try, in order; later ones work on devices that earlier ones put into ``made``."""
 
     def link(kind: str, peer: str | None = None) -> None:
-        made[kind] = netlink.add_link(names.device("try"), kind, peer=peer, alias=names.ALIAS)
+        made[kind] = netlink.add_link(names.device(names.TRIAL[0]), kind, peer=peer, alias=names.ALIAS)
 
     def device() -> int:
         if not made:
@@ -60,7 +69,7 @@ def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], 
         netlink.add_filter(device(), HOOK_EGRESS, names.PRIORITIES.start, "bpf", options)
 
     return {
-        "veth": lambda: link("veth", names.device("peer")),
+        "veth": lambda: link("veth", names.device(names.TRIAL[1])),
         "ifb": lambda: link("ifb"),
         "netem": lambda: netlink.add_qdisc(device(), "netem", _NOTHING, handle=_NETEM),
         "prio": lambda: netlink.add_qdisc(device(), "prio", _BANDS, parent=_NETEM | 1),

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from pytest_k8s_netem.agent import namespace
 from pytest_k8s_netem.agent.capabilities import probe
 from pytest_k8s_netem.agent.dataplane import filters, names, offloads
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
 from pytest_k8s_netem.agent.namespace import current, enter, entered, unshare
+from pytest_k8s_netem.agent.netns import Netns
+from pytest_k8s_netem.agent.trials import try_all
 from pytest_k8s_netem.model.match import EVERYTHING, TCP, Match
 from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Class, Direction
@@ -221,3 +224,42 @@ def test_the_probe_leaves_nothing_and_names_what_lacks() -> None:
     assert "NET_ADMIN" in found.privileges
     for engine in found.engines:
         assert engine.available is not bool(engine.missing)
+
+
+def test_a_starting_agent_leaves_devices_of_trials_to_the_child_that_makes_them(space: int, netlink: Netlink) -> None:
+    """Without a namespace of its own for them, that child tries in the very one which its agent clears."""
+    left = netlink.add_link(names.device("ifb"), "ifb", alias=names.ALIAS)
+    tried = netlink.add_link(names.device("try"), "veth", peer=names.device("peer"), alias=names.ALIAS)
+    ground = Netns(os.dup(space))
+    ground.clear()
+    indexes = {link.index for link in netlink.links()}
+    assert left not in indexes
+    assert tried in indexes
+    ground.leave()
+
+
+def test_trials_remove_what_an_earlier_child_left(space: int, netlink: Netlink, monkeypatch: Any) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(namespace, "unshare", refuse)
+    netlink.add_link(names.device("try"), "veth", peer=names.device("peer"), alias=names.ALIAS)
+    with entered(space):
+        found = try_all()
+    assert (found["veth"], found["clsact"], found["filter"]) == ("", "", "")
+    assert [link.name for link in netlink.links()] == ["lo"]
+
+
+@pytest.mark.parametrize("queue", [0, 300])
+def test_a_device_keeps_the_length_of_its_queue(queue: int, space: int, netlink: Netlink) -> None:
+    """Docker makes its devices without one, and a clsact alone would give them one."""
+    index = netlink.add_link("eth0", "veth", peer="far0", up=True)
+    netlink.set_link(index, queue=queue)
+    ground = Netns(os.dup(space))
+    [interface] = [one for one in ground.interfaces() if one.name == "eth0"]
+    ground.ready(interface)
+    assert netlink.link(index).queue == queue
+    ground.leave()
+    assert netlink.link(index).queue == queue
+    [shown] = [link for link in told(space, "ip", "-j", "link") if link["ifname"] == "eth0"]
+    assert shown.get("txqlen", 0) == queue

@@ -32,7 +32,7 @@ class Link:
     :ivar kind: ``veth``, ``ifb``, ``bridge`` ...; "" of physical and loopback devices.
     :ivar mac: ``02:00:00:00:00:01``; "" if it has none. :ivar alias: free text, "" = none.
     :ivar carrier: whether the layer below is there. :ivar peer: index of a veth's other end; 0 = none.
-    :ivar unsent: packets that were to leave by it and were dropped.
+    :ivar unsent: packets that were to leave by it and were dropped. :ivar queue: transmit queue length in packets.
     """
 
     index: int
@@ -45,6 +45,7 @@ class Link:
     alias: str = ""
     peer: int = 0
     unsent: int = 0
+    queue: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ def _link(data: bytes) -> Link:
         alias=string(found.get(IFLA_IFALIAS, b"")),
         peer=number(found.get(IFLA_LINK, b"")),
         unsent=number(found.get(IFLA_STATS64, b"")[_TX_DROPPED]),
+        queue=number(found.get(IFLA_TXQLEN, b"")),
     )
 
 

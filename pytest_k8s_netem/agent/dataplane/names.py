@@ -18,6 +18,10 @@ MARK = 0x4E45544D
 """Mark of a frame that the user-space engine hands back: it passes our ingress filters once."""
 
 
+TRIAL = ("try", "peer")
+"""Roles of devices on which a starting agent finds out what its kernel can do."""
+
+
 def device(role: str) -> str:
     """A new device name: prefix, role of at most four letters, random digits.
 
@@ -27,6 +31,11 @@ def device(role: str) -> str:
         raise ValueError(f"role {role!r} has more than four letters")
     digits = MAX_NAME - len(PREFIX) - len(role)
     return f"{PREFIX}{role}{os.urandom(4).hex()[: min(digits, 8)]}"
+
+
+def is_trial(name: str) -> bool:
+    """Whether a device was made to try something on, perhaps just now: it is its maker's to remove."""
+    return name.startswith(tuple(PREFIX + role for role in TRIAL))
 
 
 def is_ours(name: str, alias: str = ALIAS) -> bool:
