@@ -310,6 +310,12 @@ CONSTANTS = (
     ("cluster.measuring", "MEDIAN_OF", "", "round trips that `assert_rtt(median=)` measures for each pair"),
     ("cluster.measuring", "P99_OF", "", "round trips that `assert_rtt(p99=)` measures for each pair"),
     ("controller.evidence", "LATE", "s", "a pod that joins later may run unimpaired for"),
+    (
+        "controller.evidence",
+        "LATE_BROUGHT",
+        "s",
+        "the same where an agent must come to it first: real clusters, containers",
+    ),
     ("agent.drain", "LONGEST", "ns", "after filters are off, queued packets are delivered for at most"),
     ("cluster.imposition", "HEAL_WITHIN", "s", "a healing that takes longer is an error"),
     ("model.observed", "LATE", "ns", "a packet that the engine `userspace` sends after it was due is late beyond"),

@@ -35,6 +35,13 @@ def _program(*names: str) -> Callable[[], str]:
     return lambda: "" if any(shutil.which(name) for name in names) else f"no {names[0]} on PATH: apt install {names[0]}"
 
 
+def _docker() -> str:
+    if not shutil.which("docker"):
+        return "no docker on PATH: install Docker Engine"
+    tried = subprocess.run(["docker", "version"], capture_output=True, text=True, check=False)
+    return "" if tried.returncode == 0 else f"docker version: {tried.stderr.strip()[-300:]}"
+
+
 def _postgres() -> str:
     found = shutil.which("postgres") or any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     return "" if found else "no postgres: apt install postgresql"
@@ -65,6 +72,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "apiserver": _kubernetes("etcd", "kube-apiserver"),
     "kubectl": _kubernetes("kubectl"),
     "kind": _kind,
+    "docker": _docker,
     "tc": _program("tc"),
     "ping": _program("ping"),
     "iperf3": _program("iperf3"),

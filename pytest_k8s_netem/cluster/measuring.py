@@ -10,6 +10,7 @@ from pytest_k8s_netem.judge.measure import Measured, judge_loss, judge_rate, jud
 from pytest_k8s_netem.model.impairment import MILLISECOND
 from pytest_k8s_netem.model.problem import Problem
 from pytest_k8s_netem.profile.units import parse_duration, parse_rate, parse_share
+from pytest_k8s_netem.resolve.objects import CONTAINERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,13 +93,20 @@ class Measuring:
 
 def _measured(pair: Pair, seen: CheckObserved) -> Measured:
     return Measured(
-        f"pod/{pair.pod}",
-        f"pod/{pair.remote}",
+        _named(pair.pod),
+        _named(pair.remote),
         seen.rtts,
         seen.sent,
         seen.sent - seen.answered,
         _rate(seen) if pair.check.size == TRAIN_SIZE else None,
     )
+
+
+def _named(key: str) -> str:
+    """With its namespace: pods of several may be measured at once."""
+    if not key:
+        return "its machine"
+    return key if key.startswith(f"{CONTAINERS}/") else f"pod/{key}"
 
 
 def _rate(seen: CheckObserved) -> float | None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 LATE = 1.0
 """Seconds that a pod which joins later may run unimpaired before that is a gap."""
+LATE_BROUGHT = 5.0
+"""The same where an agent is first to be brought to it: an ephemeral container, a helper of an attached one."""
+TOLD = 0.05
+"""Seconds from which it is told, if it is no gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class GapBook:
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self._emit = emit
         self._gaps: dict[str, list[Gap]] = {}
+        self._late: dict[str, dict[str, float]] = {}
 
     def of(self, profile: str) -> tuple[Gap, ...]:
         """A profile's gaps, in order of their beginning."""
@@ -108,12 +113,20 @@ class GapBook:
                 gaps[number] = replace(gap, end=at)
                 self._emit(GapClosed(pod, profile, gap.cause, at - gap.start, at=at))
 
-    def late(self, profile: str, pod: str, since: float, at: float) -> None:
-        """A pod that joined later ran unimpaired from ``since`` to ``at``; at most :data:`LATE` is no gap."""
-        if at - since > LATE:
+    def late(self, profile: str, pod: str, since: float, at: float, *, allowed: float = LATE) -> None:
+        """A pod that joined later ran unimpaired from ``since`` to ``at``; at most ``allowed`` seconds are no gap."""
+        if at - since > allowed:
             self.open(profile, pod, "it ran before it was impaired", since)
             self.close(profile, pod, at)
+        elif at - since > TOLD:
+            self._late.setdefault(profile, {})[pod] = at - since
+
+    def notes(self, profile: str) -> tuple[str, ...]:
+        """What is no gap, and yet to be told."""
+        late = self._late.get(profile, {})
+        return tuple(f"pod/{pod} ran {seconds:.1f} s before it was impaired" for pod, seconds in late.items())
 
     def forget(self, profile: str) -> None:
         """The profile is gone."""
         self._gaps.pop(profile, None)
+        self._late.pop(profile, None)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.controller.evidence import LATE, LATE_BROUGHT
 from pytest_k8s_netem.controller.refusals import Failures, Refusals
 from pytest_k8s_netem.controller.takeover import Takeover
 from pytest_k8s_netem.controller.targets import Target, digest, profiles_of
@@ -190,7 +191,8 @@ class Rounds:
         if state is not None and not state.fresh and not held and state.started is not None:
             since = max(state.started, self._keeper.running_since.get(target.key, now))
             if not any(gap.pod == target.key for gap in self._gaps.of(name)):
-                self._gaps.late(name, target.key, since, now)
+                allowed = LATE if target.lease is None else LATE_BROUGHT
+                self._gaps.late(name, target.key, since, now, allowed=allowed)
         self._gaps.close(name, target.key, now)
 
     async def _abort(self, pushes: Iterable[tuple[Target, Plan]]) -> None:

@@ -11,7 +11,8 @@ from pytest_k8s_netem.resolve.checks import GRACE, kinds, met_class
 from pytest_k8s_netem.resolve.expected import addresses, main_interface, path
 from pytest_k8s_netem.resolve.index import Index
 from pytest_k8s_netem.resolve.layout import layout
-from pytest_k8s_netem.resolve.remotes import every_running, main_addresses
+from pytest_k8s_netem.resolve.regions import node_of
+from pytest_k8s_netem.resolve.remotes import Remote, every_running, main_addresses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """An impaired pod and a pod that it talks to through the impairment; both as ``namespace/name``.
+
+    A container has its machine as remote too, from which the test itself may talk to it: its name is "".
 
     :ivar check: one packet between them, without bounds; its timeout covers what all profiles add.
     """
@@ -45,13 +48,19 @@ def pairs(world: World | Index, profile: str) -> tuple[Pair, ...]:
     return tuple(found.values())
 
 
+def _remotes(index: Index, pod: str, stage: Stage) -> Iterator[Remote]:
+    yield from every_running(index, stage.profile, stage.direction, pod)
+    if objects.attached(index.live[pod]):
+        yield Remote("", node_of(index, pod)[1])
+
+
 def _pairs_of(index: Index, pod: str, stage: Stage) -> Iterator[Pair]:
     whole = layout(index, pod)
     if whole.interfaces[stage.profile] != main_interface(index, pod):
         return
     mine = main_addresses(index, pod)
     packets = kinds([one for one in whole.plan.classes if stage.id in one.stages])
-    for remote in every_running(index, stage.profile, stage.direction, pod):
+    for remote in _remotes(index, pod, stage):
         for kind in packets:
             for family, source, address in addresses(mine, remote.addresses)[:1]:
                 out = kind.request(family, address)

@@ -92,6 +92,12 @@ def _directories(base: Path | None) -> Iterator[Path]:
             yield path
 
 
+def living_runs(base: Path | None = None) -> frozenset[str]:
+    """Names of the processes of runs that have a directory and live."""
+    base = base or base_directory()
+    return frozenset(path.name for path in (base.iterdir() if base.is_dir() else ()) if path.is_dir() and _alive(path))
+
+
 def remove(path: Path) -> None:
     """Remove a directory, and the parent if it was the last one there; no error if it is gone already."""
     shutil.rmtree(path, ignore_errors=True)
