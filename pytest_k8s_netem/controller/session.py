@@ -30,6 +30,10 @@ PORTION = 10_000
 _INTERFACES = many(INTERFACE)
 
 
+class Unanswered(ImpairmentError):
+    """The agent has not answered in time; it may yet do what it was asked."""
+
+
 class AgentSession:
     """One channel, after its hello.
 
@@ -56,9 +60,14 @@ class AgentSession:
     async def hello(self, identity: str, epoch: int) -> None:
         """Become the owner.
 
-        :raises ImpairmentError: if the agent is another controller's, or speaks otherwise.
+        :raises ImpairmentError: if the agent is another controller's, or speaks otherwise. :raises Unanswered: if it
+            says nothing; the channel is closed then, for an agent takes one hello on each.
         """
-        answer = await self.request("hello", role="owner", identity=identity, epoch=epoch)
+        try:
+            answer = await self.request("hello", role="owner", identity=identity, epoch=epoch)
+        except Unanswered:
+            await self.channel.close()
+            raise
         try:
             self._capabilities = CAPABILITIES.decode(answer.get("capabilities"), "capabilities")
             for name, interfaces in dict(answer.get("targets") or {}).items():
@@ -77,7 +86,7 @@ class AgentSession:
                 return await self.channel.request(op, **fields)
         except TimeoutError:
             await self.channel.unanswered()
-            raise ImpairmentError(f"the agent did not answer {op} within {within:g} s") from None
+            raise Unanswered(f"the agent did not answer {op} within {within:g} s") from None
         except ChannelClosed:
             await self._lose()
             raise

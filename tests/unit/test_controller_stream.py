@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.controller.session import AgentSession
 from pytest_k8s_netem.controller.stream import StreamChannel
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.frames import MAX_FRAME
@@ -142,5 +143,20 @@ def test_a_request_that_was_given_up_does_not_disturb() -> None:
         frame = await peer.got()
         peer.say({"id": late["id"], "ok": {"late": 1}}, {"id": frame["id"], "ok": {"now": 1}})
         assert await asked == {"now": 1}
+
+    connected(scenario)
+
+
+def test_a_hello_that_nobody_answers_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent may take it later, and takes but one on each: another attempt needs another stream."""
+    monkeypatch.setattr(AgentSession.request, "__defaults__", (0.05,))
+
+    async def scenario(channel: StreamChannel, peer: Peer) -> None:
+        session = AgentSession(channel, lambda *_: None, lambda _: None)
+        with pytest.raises(ImpairmentError, match=r"did not answer hello within 0\.05 s"):
+            await session.hello("controller", 1)
+        assert channel.closed
+        assert (await peer.got())["op"] == "hello"
+        assert await peer.reader.read() == b""
 
     connected(scenario)
