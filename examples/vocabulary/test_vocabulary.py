@@ -57,9 +57,9 @@ def test_jitter_spreads(measure, distribution):
 
 @pytest.mark.netem(delay="20ms", jitter="5ms", delay_correlation="80%", **PAIR)
 def test_correlated_jitter(measure):
-    rtts = [rtt * 1000 for rtt in measure("rtt", 60)["rtts"]]
-    assert min(rtts) > 15
-    assert statistics.median(rtts) < 30
+    rtts = sorted(rtt * 1000 for rtt in measure("rtt", 60)["rtts"])
+    assert rtts[0] > 15
+    assert rtts[15] < 25, "a busy machine holds packets up, but not three in four"
 
 
 @pytest.mark.netem(loss="20%", **PAIR)
@@ -86,8 +86,9 @@ def test_duplicates_reach_the_server_twice(measure):
 
 @pytest.mark.netem(corrupt="100%", **PAIR)
 def test_corrupt_packets_are_dropped_by_their_checksum(lost_share):
-    # netem flips any bit of the frame; in the sender's hardware address (6 of 46 bytes) nobody minds.
-    assert lost_share(200) > 0.7
+    # netem flips any of the frame's 368 bits. The 48 of the sender's hardware address nobody checks, nor the one that
+    # turns the receiver's into a group's: 13.3 %. More than 188 of 1000 pass less than once in a million runs.
+    assert lost_share(1000) > 0.81
 
 
 @pytest.mark.netem(delay="5ms", reorder="25%", gap=5, **PAIR)
