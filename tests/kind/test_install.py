@@ -236,6 +236,7 @@ def test_a_namespace_that_is_disabled_is_healed(installed: Cluster) -> None:
 
 def test_what_happens_while_no_webhook_answers(installed: Cluster) -> None:
     """Pods and nonsense pass; the controller tells of both when it is back, and impairs the pods all the same."""
+    installed.netem("namespace", "enable", "shop")
     installed.kubectl("-n", NAMESPACE, "scale", CONTROLLER, "--replicas=0")
     installed.until(lambda: not installed.get("-n", NAMESPACE, "pods")["items"])
     installed.kubectl("-n", "shop", "rollout", "restart", "deploy/client")
