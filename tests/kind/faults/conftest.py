@@ -1,0 +1,156 @@
+"""Faults of all parts on a real cluster: pods with an agent beside each other, and hands that reach past Kubernetes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))
+
+from innerrun import InnerRun
+from traffic import DELAY, PACE, SAMPLER, Client
+
+from pytest_k8s_netem.api.protocol import LEASES, TRAFFICPROFILES, Kind
+from pytest_k8s_netem.kube.install.names import LEADER, NAMESPACE
+
+IMAGE = "python:3.11-slim-bookworm"
+PROGRAMS = Path(__file__).parents[3] / "examples" / "programs"
+MARKED = """
+@pytest.mark.netem({said}pods="app={pod}", namespaces="{namespace}")
+def test_{name}(body):
+    body()
+"""
+
+
+class Nodes:
+    """The cluster's nodes, as Docker's containers."""
+
+    def __init__(self, cluster: str) -> None:
+        self.cluster = cluster
+        self.main = f"{cluster}-control-plane"
+        self.other = f"{cluster}-worker"
+
+    def run(self, node: str, *argv: str, check: bool = True) -> str:
+        """Run a command on a node, past Kubernetes."""
+        done = subprocess.run(["docker", "exec", node, *argv], check=False, capture_output=True, text=True)
+        assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def pids(self, node: str, pattern: str) -> list[int]:
+        """Processes of a node whose command line matches."""
+        return [int(pid) for pid in self.run(node, "pgrep", "-f", pattern, check=False).split()]
+
+    def docker(self, *argv: str) -> None:
+        """A command of Docker's."""
+        subprocess.run(["docker", *argv], check=True, capture_output=True)
+
+    def agent(self, pod: Any) -> tuple[str, int]:
+        """Node and process of a pod's agent: the keeper, not a worker of its; 0 = it has none now."""
+        node, mark = pod.node, f"NETEM_TARGET={pod.namespace}/{pod.name}"
+        script = (
+            f'for pid in $(pgrep -f "agent keep"); do grep -qzx "{mark}" /proc/$pid/environ && echo $pid; done; true'
+        )
+        return node, min(map(int, self.run(node, "sh", "-c", script).split()), default=0)
+
+
+class Scene:
+    """A namespace with an echo server on the control plane, and clients on the other node."""
+
+    def __init__(self, cluster: Any, namespace: Any, nodes: Nodes, pod: Callable[..., dict[str, Any]]) -> None:
+        self.cluster, self.namespace, self.nodes, self._pod = cluster, namespace, nodes, pod
+        self.server = ""
+
+    def serve(self, program: list[str]) -> None:
+        """Start the server."""
+        server = self._pod("server", *program, nodeName=self.nodes.main)
+        server["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 7}, "periodSeconds": 1}
+        self.namespace.apply(server)
+        self.namespace.wait_ready("app=server")
+        self.server = self.namespace.pod("server").ip
+
+    def clients(self, *names: str, node: str = "") -> list[Client]:
+        """New clients, which sample already."""
+        sampler = ["python3", "-c", SAMPLER, self.server, str(PACE)]
+        for name in names:
+            self.namespace.apply(self._pod(name, *sampler, nodeName=node or self.nodes.other))
+        for name in names:
+            self.namespace.wait_ready(f"app={name}")
+        return [Client(self.namespace.pod(name)) for name in names]
+
+    def client(self, name: str, node: str = "") -> Client:
+        """One of them."""
+        return self.clients(name, node=node)[0]
+
+    def test(self, client: Client, said: str = f'delay="{DELAY}ms", ', name: str = "") -> str:
+        """A test's source that impairs a client and stays in its body."""
+        return MARKED.format(
+            said=said, pod=client.name, namespace=self.namespace.name, name=name or client.name.replace("-", "_")
+        )
+
+    def listed(self, kind: Kind = TRAFFICPROFILES, namespace: str | None = None) -> list[dict[str, Any]]:
+        """Objects of a kind."""
+        return self.cluster._portal.call(self.cluster._provider.api.list(kind, namespace)).items
+
+    def profiles(self, client: Client) -> list[dict[str, Any]]:
+        """Profiles that name a client."""
+        return [obj for obj in self.listed() if client.name in str(obj["spec"])]
+
+    def leases(self) -> set[str]:
+        """Leases of runs."""
+        return {str(obj["metadata"]["name"]) for obj in self.listed(LEASES, NAMESPACE)}
+
+    def controller_name(self) -> str:
+        """Name of the pod whose controller leads; "" = none does."""
+        lease = next(obj for obj in self.listed(LEASES, NAMESPACE) if obj["metadata"]["name"] == LEADER)
+        return str(lease["spec"].get("holderIdentity") or "")
+
+    def controller(self) -> Any:
+        """The pod of the controller that leads."""
+        return self.cluster.pod(self.controller_name(), namespace=NAMESPACE)
+
+
+@pytest.fixture(scope="session")
+def nodes(netem_cluster: Any) -> Nodes:
+    return Nodes(netem_cluster._provider.cluster.name)
+
+
+@pytest.fixture(scope="session")
+def scene(netem_cluster: Any, nodes: Nodes, pod: Callable[..., dict[str, Any]], netem_session: Any) -> Iterator[Scene]:
+    netem_cluster.load_image(IMAGE)
+    namespace = netem_session.make_namespace("faults")
+    scene = Scene(netem_cluster, namespace, nodes, pod)
+    scene.serve(["python3", "-c", (PROGRAMS / "echo.py").read_text(encoding="utf-8")])
+    yield scene
+    namespace.end()
+
+
+@pytest.fixture(scope="session")
+def netem_session(_netem_session: Any) -> Any:
+    """The plugin's own, which makes namespaces as a test's are made."""
+    return _netem_session
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def inner(nodes: Nodes, tmp_path: Path, cleanup: ExitStack) -> Callable[..., InnerRun]:
+    """Start a run of pytest on this cluster; it is ended with the test."""
+
+    def begin(source: str, *options: str) -> InnerRun:
+        number = len(list(tmp_path.iterdir()))
+        run = InnerRun(tmp_path / f"run-{number}", nodes.cluster, source, *options)
+        cleanup.callback(run.kill)
+        return run
+
+    return begin

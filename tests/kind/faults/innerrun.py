@@ -1,0 +1,101 @@
+"""A run of pytest as a user starts it, on the cluster of the test that watches it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import processes
+
+PATIENCE = 240.0
+"""Seconds for a run to come to a place: it installs, or sees that this has been done."""
+SIGNS = '''
+import os, pathlib, time
+import pytest
+
+FOLDER = pathlib.Path(os.environ["NETEM_TEST_SIGNS"])
+
+@pytest.fixture
+def body(request):
+    """Tell that the body has begun, and stay in it until the watcher says so."""
+    def stay(patience=200):
+        (FOLDER / f"body-{request.node.name}").write_text(str(os.getpid()))
+        end = time.monotonic() + patience
+        while not (FOLDER / "go").exists() and not (FOLDER / f"go-{request.node.name}").exists():
+            assert time.monotonic() < end, "nobody said go"
+            time.sleep(0.05)
+    return stay
+'''
+
+
+def until(condition: Callable[[], object], what: Callable[[], object], patience: float = 60.0) -> None:
+    """As for processes of this machine, with a cluster's patience."""
+    processes.until(condition, what, patience)
+
+
+class InnerRun:
+    """A pytest process with a folder of its own; it stays in each test's body until it is let on."""
+
+    def __init__(self, folder: Path, cluster: str, source: str, *options: str) -> None:
+        self.folder = folder
+        suite = folder / "suite"
+        suite.mkdir(parents=True)
+        (suite / "conftest.py").write_text(SIGNS)
+        (suite / "test_it.py").write_text("import pytest\n\n" + source)
+        (suite / "pytest.ini").write_text("[pytest]\n")
+        self._output = folder / "output"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "NETEM", "COV"))}
+        which = ["--netem-provider=kind", f"--netem-cluster={cluster}", "-p", "no:cacheprovider", "-v"]
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *which, *options, str(suite)],
+                cwd=suite,
+                env={**kept, "NETEM_TEST_SIGNS": str(folder), "COLUMNS": "300"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._output.read_text(errors="replace")
+
+    def reached(self, test: str) -> int:
+        """Wait until a test is in its body; the process that runs it."""
+        sign = self.folder / f"body-{test}"
+
+        def there() -> bool:
+            assert self.process.poll() is None, self.output
+            return sign.exists() and bool(sign.read_text())
+
+        until(there, lambda: f"no {test}: {self.output}", PATIENCE)
+        return int(sign.read_text())
+
+    def allow(self, test: str = "") -> None:
+        """Let one test on, or all."""
+        (self.folder / (f"go-{test}" if test else "go")).touch()
+
+    def ended(self, patience: float = PATIENCE) -> int:
+        """Wait for its end; the exit status."""
+        return self.process.wait(patience)
+
+    def kill(self) -> None:
+        """End it and all that it started, if it is still there."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, 15)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, 9)
+                self.process.wait()
+
+
+def waited(seconds_end: float) -> None:
+    """Until a unix time; for faults whose length is their point."""
+    time.sleep(max(0.0, seconds_end - time.time()))
