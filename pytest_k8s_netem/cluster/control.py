@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_k8s_netem.api.protocol import Api
+    from pytest_k8s_netem.api.protocol import Api, Object
     from pytest_k8s_netem.cluster.access import Access
     from pytest_k8s_netem.cluster.attaching import Containers
     from pytest_k8s_netem.controller.fleet import Emit
@@ -56,6 +56,9 @@ class Control(Protocol):
 
     async def namespace_ready(self, name: str) -> None:
         """Make it ready for impairing pods."""
+
+    async def parts(self) -> Sequence[Object]:
+        """Its own pods in the cluster, for their logs."""
 
 
 class InProcess:
@@ -108,3 +111,7 @@ class InProcess:
 
     async def namespace_ready(self, name: str) -> None:
         """Nothing is needed."""
+
+    async def parts(self) -> Sequence[Object]:
+        """None: it is in this process."""
+        return ()

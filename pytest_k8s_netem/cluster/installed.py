@@ -7,6 +7,7 @@ import asyncio
 from pytest_k8s_netem.api.protocol import LEASES, NAMESPACES, PODS, ROLEBINDINGS, TRAFFICPROFILES
 from pytest_k8s_netem.api.rights import Right, missing
 from pytest_k8s_netem.controller import waiting
+from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.evidence_client import RemoteWitness
 from pytest_k8s_netem.controller.leases import LEASE
 from pytest_k8s_netem.controller.runlease import RunLease
@@ -15,12 +16,14 @@ from pytest_k8s_netem.errors import ApiError, ImpairmentError, ProviderError
 from pytest_k8s_netem.kube.exec import Exec, RelayStream
 from pytest_k8s_netem.kube.image import PROGRAM
 from pytest_k8s_netem.kube.install import optin
-from pytest_k8s_netem.kube.install.names import CONTAINER, CONTROLLER, LEADER, NAMESPACE, WITNESS
+from pytest_k8s_netem.kube.install.names import CONTAINER, CONTROLLER, LEADER, NAMESPACE, PARTS, WITNESS
 from pytest_k8s_netem.run.identity import RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_k8s_netem.api.protocol import Api
+    from collections.abc import Sequence
+
+    from pytest_k8s_netem.api.protocol import Api, Object
     from pytest_k8s_netem.controller.witness import Witness
     from pytest_k8s_netem.docker.attachments import Attachments
     from pytest_k8s_netem.kube.sockets import Sockets
@@ -85,6 +88,11 @@ class Installed:
         opening = [Right("patch", NAMESPACES), *(Right(verb, ROLEBINDINGS) for verb in ("get", "create", "patch"))]
         return await missing(cluster, [*profiles, *leases, *pods, *(opening if opens else ())])
 
+    async def parts(self) -> Sequence[Object]:
+        """The controller's pods."""
+        selector = ",".join(f"{key}={value}" for key, value in PARTS.items())
+        return (await self.api.list(PODS, NAMESPACE, selector)).items
+
     async def _left(self) -> list[str]:
         """Profiles of this run that are still there: a test was interrupted."""
         listing = await self.api.list(TRAFFICPROFILES, selector=f"{RUN}={self._identity.name}")
@@ -101,7 +109,7 @@ class Installed:
     async def _open(self) -> StreamChannel:
         """A channel to the controller that leads.
 
-        :raises ImpairmentError: if there is none, or we may not.
+        :raises ImpairmentError: if we may not. :raises ChannelClosed: if there is none now; another one comes.
         """
         who = "the controller in the cluster"
         try:
@@ -110,6 +118,8 @@ class Installed:
             relay = [*PROGRAM, "relay", "--socket", WITNESS]
             running = await Exec.start(self._sockets, pod, relay, container=CONTAINER, stdin=True)
         except ApiError as error:
-            rights = f"; it needs create of pods/exec in namespace {NAMESPACE}" if error.status == 403 else ""
-            raise ImpairmentError(f"{who} cannot be asked: {error}{rights}") from None
+            if error.status == 403:
+                rights = f"it needs create of pods/exec in namespace {NAMESPACE}"
+                raise ImpairmentError(f"{who} cannot be asked: {error}; {rights}") from None
+            raise ChannelClosed(f"{who} cannot be asked: {error}") from None
         return StreamChannel(RelayStream(running), who)

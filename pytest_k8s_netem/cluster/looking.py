@@ -11,6 +11,7 @@ from pytest_k8s_netem.cluster.pod import is_ready
 from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.model.wire import OBSERVED, plan_codec
+from pytest_k8s_netem.resolve.objects import CONTAINERS
 from pytest_k8s_netem.run.identity import RUN
 from pytest_k8s_netem.run.snapshot import HeldSeen, PodSeen, ProfileSeen, Snapshot
 
@@ -129,30 +130,42 @@ class _Looking:
 
     async def _pods(self) -> None:
         elsewhere = {key.partition("/")[0] for key in self._roles}
-        names = list(dict.fromkeys([*self._namespaces, *sorted(elsewhere)]))
+        stopped = _stopped(self._provider)
+        attached = [CONTAINERS] if stopped is not None else []
+        names = list(dict.fromkeys([*self._namespaces, *attached, *sorted(elsewhere)]))
         listings = await asyncio.gather(*(self._provider.api.list(PODS, name) for name in names))
-        found = {_key(pod): pod for listing in listings for pod in listing.items}
+        found = {**(stopped or {}), **{_key(pod): pod for listing in listings for pod in listing.items}}
         chosen = sorted(found, key=lambda key: self._rank(key, found[key], names))
         if len(chosen) > MOST_PODS:
             self.missing.append(f"{len(chosen) - MOST_PODS} more pods")
         logs: dict[str, dict[str, str]] = {key: {} for key in chosen[:MOST_PODS]}
         self.pods = [PodSeen(key, found[key], self._roles.get(key, ""), logs[key]) for key in logs]
-        await asyncio.gather(*(self._log(pod, container, logs[_key(pod)]) for pod, container in _containers(self.pods)))
+        await asyncio.gather(*(self._logs(seen.object, logs[seen.key]) for seen in self.pods))
 
     def _rank(self, key: str, pod: Object, namespaces: list[str]) -> tuple[int, bool, int, str]:
         role = {"impaired": 0, "peer": 1}.get(self._roles.get(key, ""), 2)
         return role, is_ready(pod), namespaces.index(key.partition("/")[0]), key
 
+    async def _logs(self, pod: Object, logs: dict[str, str]) -> None:
+        now, former = _containers(pod)
+        await asyncio.gather(*(self._log(pod, container, logs) for container in now))
+        await asyncio.gather(*(self._log(pod, f"{container}.previous", logs) for container in former))
+
     async def _log(self, pod: Object, container: str, logs: dict[str, str]) -> None:
         name, _, previous = container.partition(".")
         try:
-            text = await self._provider.logs(pod, name, lines=MOST_LINES, previous=bool(previous))
+            text = await self._text(pod, name, previous=bool(previous))
         except (NetemError, OSError) as error:
             if not previous:
                 self.missing.append(f"log of {name} in pod/{_key(pod)}: {error}")
             return
-        if text:
+        if text and (not previous or text != logs.get(name)):  # what waits to start again has written nothing yet
             logs[container] = text
+
+    async def _text(self, pod: Object, name: str, *, previous: bool) -> str:
+        if pod["metadata"]["namespace"] == CONTAINERS:
+            return await self._provider.attachments.logs(pod["metadata"]["name"], MOST_LINES)
+        return await self._provider.logs(pod, name, lines=MOST_LINES, previous=previous)
 
     async def _events(self, namespace: str) -> None:
         self.events += (await self._provider.api.list(EVENTS, namespace)).items
@@ -186,14 +199,30 @@ def _key(pod: Object) -> str:
     return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
-def _containers(pods: Iterable[PodSeen]) -> Iterable[tuple[Object, str]]:
-    """Every container that has begun, agents among them; once more for its former life, if it was restarted."""
-    for pod in pods:
-        status = pod.object.get("status") or {}
-        for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
-            for entry in status.get(field) or ():
-                restarts = entry.get("restartCount", 0)
-                if restarts or "waiting" not in (entry.get("state") or {}):
-                    yield pod.object, entry["name"]
-                if restarts:
-                    yield pod.object, f"{entry['name']}.previous"
+def _containers(pod: Object) -> tuple[list[str], list[str]]:
+    """Every container that has begun, agents among them; those of them that had a life before."""
+    status = pod.get("status") or {}
+    fields = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    entries = [entry for field in fields for entry in status.get(field) or ()]
+    former = [str(entry["name"]) for entry in entries if entry.get("restartCount")]
+    now = [str(entry["name"]) for entry in entries if "waiting" not in (entry.get("state") or {})]
+    return list(dict.fromkeys([*now, *former])), former
+
+
+def _stopped(provider: Provider) -> dict[str, Object] | None:
+    """Attached containers that do not run, as pods; None = no container is attached."""
+    try:
+        attached = provider.attachments.attached()
+    except NetemError:  # this provider has none
+        return None
+    stopped = (one.name for one in attached if one.now is None)
+    return {f"{CONTAINERS}/{name}": _stopped_pod(name) for name in stopped} if attached else None
+
+
+def _stopped_pod(name: str) -> Object:
+    statuses = [{"name": name, "state": {"terminated": {}}}]
+    return {
+        "metadata": {"name": name, "namespace": CONTAINERS},
+        "spec": {},
+        "status": {"phase": "Stopped", "containerStatuses": statuses},
+    }

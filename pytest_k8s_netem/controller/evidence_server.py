@@ -18,8 +18,7 @@ from typing import Any
 
 from pytest_k8s_netem.controller import testimony
 from pytest_k8s_netem.errors import NetemError
-from pytest_k8s_netem.model.codec import WireError
-from pytest_k8s_netem.model.frames import Decoder, FrameError, encode
+from pytest_k8s_netem.model.frames import Decoder, FrameError, encode, number_of
 from pytest_k8s_netem.model.problem import Problem
 from pytest_k8s_netem.run.forks import keep_from_children
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 State = Callable[[], Awaitable[Any]]
 PORTION = 400_000
 """Characters of an answer's text a frame; JSON escapes make them more, at most twice as many here."""
+MOST_WORDS = 1000
+"""Characters of a refusal, which may repeat what was asked."""
 CHUNK = 1 << 16
 
 
@@ -104,22 +105,23 @@ class _Talk:
                 task.cancel()
 
     async def _answer(self, frame: dict[str, Any] | FrameError) -> None:
-        number = None if isinstance(frame, FrameError) else frame.get("id")
+        number: int | None = None
         try:
-            answer = {"id": number, "ok": await self._ok(frame)}
+            if isinstance(frame, FrameError):
+                raise frame
+            number = number_of(frame)
+            answer: dict[str, Any] = {"id": number, "ok": await self._ok(frame)}
         except NetemError as error:
             problems = error.problems or (Problem("", "", str(error)),)
             answer = {"id": number, "problems": [problem.to_wire() for problem in problems]}
-        except (FrameError, WireError, KeyError, TypeError) as error:
-            why = f"not a question: {type(error).__name__} {error}"
+        except (ValueError, KeyError, TypeError) as error:
+            why = f"not a question: {type(error).__name__} {error}"[:MOST_WORDS]
             answer = {"id": number, "problems": [Problem("", "", why).to_wire()]}
         with suppress(ConnectionError):
             self._writer.write(encode(answer))
             await self._writer.drain()
 
-    async def _ok(self, frame: dict[str, Any] | FrameError) -> dict[str, Any]:
-        if isinstance(frame, FrameError):
-            raise frame
+    async def _ok(self, frame: dict[str, Any]) -> dict[str, Any]:
         number = int(frame["id"])
         if frame["op"] == "more":
             return self._portion(int(frame["of"]))

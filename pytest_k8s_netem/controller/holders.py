@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 
 from pytest_k8s_netem.api.protocol import LEASES, TRAFFICPROFILES
-from pytest_k8s_netem.controller.leases import LEASE
+from pytest_k8s_netem.controller.leases import LEASE, PORTIONS
+from pytest_k8s_netem.controller.moments import unix
 from pytest_k8s_netem.errors import ApiError
 
 TYPE_CHECKING = False
@@ -19,12 +20,19 @@ if TYPE_CHECKING:
 LOOK_EVERY = 1.5
 """Seconds between two looks at a lease; one get for each that is named, however many profiles name it."""
 
+GRACE = LEASE / PORTIONS + 2
+"""Seconds that a lease lives at least after it is seen for the first time: who lives renews it by then, whatever this
+process's clock says of it."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Seen:
-    """A lease as last seen to change; seconds on this process's own clock, so that clocks need not agree."""
+    """A lease as last seen to change; seconds on this process's own clock, so that clocks need not agree.
+
+    :ivar renewed: what it said then; "" = it has not been seen, or not since the API server was out of reach.
+    """
 
     renewed: str
     at: float
@@ -77,10 +85,12 @@ class Holders:
             renewed = str(spec.get("renewTime") or spec.get("acquireTime"))
             seen.seconds = float(spec.get("leaseDurationSeconds") or LEASE)
             if renewed != seen.renewed:
-                seen.renewed, seen.at = renewed, time.monotonic()
+                seen.at = time.monotonic() - (0.0 if seen.renewed else _age(renewed, seen.seconds))
+                seen.renewed = renewed
         except ApiError as error:
-            if error.status != 404:  # out of reach: it may be renewed, or it ends when it is seen again
+            if error.status != 404:  # out of reach for the run too, perhaps: it is looked at as for the first time
                 _log.warning("lease %s: %s", lease, error)
+                seen.renewed = ""
                 return False
         return time.monotonic() - seen.at > seen.seconds
 
@@ -92,6 +102,15 @@ class Holders:
             except ApiError as error:
                 if error.status != 404:
                     _log.warning("TrafficProfile %s: %s", name, error)
+
+
+def _age(renewed: str, seconds: float) -> float:
+    """How long ago a lease was renewed that nobody here has seen before, by its own word as far as that can be so.
+
+    A controller that takes over does not give a dead run a whole lease more.
+    """
+    at = unix(renewed)
+    return 0.0 if at is None else min(max(0.0, time.time() - at), max(0.0, seconds - GRACE))
 
 
 def _lease(obj: Object | None) -> str:

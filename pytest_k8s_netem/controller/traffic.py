@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 
+from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.evidence import Evidence, GapBook, PodEvidence
 from pytest_k8s_netem.controller.fleet import Fleet
 from pytest_k8s_netem.controller.names import Names
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.controller.profiles import ProfileState
     from pytest_k8s_netem.controller.scripts import Launch
     from pytest_k8s_netem.controller.targets import Target
-    from pytest_k8s_netem.model.observed import CheckObserved
+    from pytest_k8s_netem.model.observed import CheckObserved, Observed
     from pytest_k8s_netem.model.plan import Check
     from pytest_k8s_netem.resolve.pairs import Pair
     from pytest_k8s_netem.run.events import Event
@@ -43,6 +44,8 @@ GATE_WITHIN = 5.0
 """Seconds that a new pod waits for its plan; then it starts, and the gap is told."""
 FAREWELL_WITHIN = 1.0
 """Seconds for the last reading of a pod's counters; an agent answers within 50 ms."""
+REACHED_WITHIN = 15.0
+"""Seconds for a pod whose session is lost to be reached again when it is to be read back."""
 STOP_WITHIN = 5.0
 """Seconds for healing everything at the end; what is not healed then, the agents heal by themselves."""
 ROUND = "round"
@@ -160,6 +163,7 @@ class TrafficController:
             return self._scripts.evidence(profile)
         if profile not in self._book.states:
             raise NotApplied(f"there is no TrafficProfile {profile}")
+        await self._caught_up(profile)
         targets = [target for target in self._fleet.targets.values() if profile in target.profiles]
         since = self._book.states[profile].counted_from
         found = await asyncio.gather(*(self._pod_evidence(target, since) for target in targets))
@@ -172,6 +176,16 @@ class TrafficController:
             (*self._renderer.notes(profile), *self._gaps.notes(profile)),
             partial=self._book.states[profile].inherited,
         )
+
+    async def _caught_up(self, profile: str) -> None:
+        """Wait until this controller has asked the pods of a profile that an earlier one brought into force.
+
+        :raises NotApplied: if it goes meanwhile.
+        """
+        while (state := self._book.states.get(profile)) is not None and state.inherited and not state.handled:
+            await self._next_round()
+        if state is None:
+            raise NotApplied(f"there is no TrafficProfile {profile}")
 
     async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
         """Run checks in pods, beside each other: by pod, results in the checks' order.
@@ -259,14 +273,30 @@ class TrafficController:
     # Evidence
 
     async def _pod_evidence(self, target: Target, since: float) -> PodEvidence | None:
-        plan = target.plan
-        with suppress(ImpairmentError):
-            observed = await target.observe()
+        observed = await self._read_back(target)
+        if observed is not None:
+            plan = target.plan
             earlier = tuple((old, seen) for at, old, seen in target.earlier if at > since)
             return PodEvidence(plan, observed, judge(plan, observed), earlier)
         if self._fleet.targets.get(target.key) is target and self._rounds.expected(target.key):
             for name in target.profiles:  # a pod that is there and cannot be read back may hold anything
                 self._gaps.open(name, target.key, "session", target.lost_at or time.time())
+        return None
+
+    async def _read_back(self, target: Target) -> Observed | None:
+        """What a pod holds now; None = it cannot be asked.
+
+        A lost session is waited for: a new one may find all as it was.
+        """
+        with suppress(TimeoutError, ImpairmentError):
+            async with asyncio.timeout(REACHED_WITHIN):
+                while True:
+                    try:
+                        return await target.observe()
+                    except ChannelClosed:
+                        if target.plan.empty or self._fleet.targets.get(target.key) is not target:
+                            raise
+                        await self._next_round()  # it attaches anew, or gives up
         return None
 
     def _excluded(self, name: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pytest_k8s_netem.api.protocol import NAMESPACES, PODS
 from pytest_k8s_netem.docker import gateway
 from pytest_k8s_netem.docker.channels import target_of
+from pytest_k8s_netem.docker.command import docker
 from pytest_k8s_netem.docker.inspection import inspect, look
 from pytest_k8s_netem.docker.podobject import notes_of, pod_of, status_of
 from pytest_k8s_netem.docker.reference import checked_name, reference
@@ -93,6 +94,18 @@ class Attachments:
         async with self._lock:
             if (known := self._known.pop(name, None)) is not None:
                 await self._let_go(known)
+
+    def attached(self) -> tuple[Attachment, ...]:
+        """All, those that do not run among them."""
+        return tuple(self._known.values())
+
+    async def logs(self, name: str, lines: int) -> str:
+        """The last lines that a container has written.
+
+        :raises ProviderError: if Docker cannot be asked.
+        """
+        known = self._known.get(name)
+        return "" if known is None else await docker("logs", "--tail", str(lines), known.id, merged=True, timeout=10)
 
     async def stop(self) -> None:
         """Detach all."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_k8s_netem.errors import ConfigError
 from pytest_k8s_netem.kube import sidecar
+from pytest_k8s_netem.kube.install.rights import closed
 from pytest_k8s_netem.profile.parse import parse
 from pytest_k8s_netem.resolve.objects import pod_security
 from pytest_k8s_netem.run.identity import INJECT, INJECTED
@@ -67,7 +68,10 @@ def mutated(request: Object, namespace: Namespace, image: str) -> Object:
         return answer(request)
     if why := _unwilling(namespace):
         return answer(request, warnings=[f"k8s-netem: no agent in this pod: {why}"])
-    return answer(request, patch=sidecar.patch(pod, namespace.name, image))
+    try:
+        return answer(request, patch=sidecar.patch(pod, namespace.name, image))
+    except (AttributeError, KeyError, TypeError):  # no pod that an API server would take
+        return answer(request, warnings=["k8s-netem: no agent in this pod: its spec cannot be read"])
 
 
 def validated(request: Object) -> Object:
@@ -108,10 +112,7 @@ def _unwilling(namespace: Namespace) -> str:
     if level := pod_security(namespace.labels):
         return f"namespace {namespace.name} has the label {level}, which refuses its capabilities"
     if not namespace.reachable:
-        return (
-            f"the controller may not use pods/exec in namespace {namespace.name}; "
-            f"netem namespace enable {namespace.name} gives it the RoleBinding"
-        )
+        return closed(namespace.name)
     return ""
 
 

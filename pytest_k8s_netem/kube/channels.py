@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 
 from pytest_k8s_netem.controller.leases import LEASE
 from pytest_k8s_netem.controller.stream import StreamChannel
@@ -25,10 +26,13 @@ AGAIN_WITHIN = LEASE - 5
 
 
 class ExecChannels:
-    """Implements :class:`pytest_k8s_netem.controller.channel.Channels`."""
+    """Implements :class:`pytest_k8s_netem.controller.channel.Channels`.
 
-    def __init__(self, sockets: Sockets, agents: EphemeralAgents) -> None:
-        self._sockets, self._agents = sockets, agents
+    :param closed: what gives a namespace the rights that are refused there; None = the refusal says enough.
+    """
+
+    def __init__(self, sockets: Sockets, agents: EphemeralAgents, closed: Callable[[str], str] | None = None) -> None:
+        self._sockets, self._agents, self._closed = sockets, agents, closed
         self._open: dict[str, StreamChannel] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -70,8 +74,15 @@ class ExecChannels:
                 with attempt:
                     return await self._once(pod, where)
         except ApiError as error:  # 403 too was tried again: an API server that has just started knows no rights yet
-            raise ImpairmentError(f"the agent of {where} cannot be reached: {error}") from None
+            raise ImpairmentError(
+                f"the agent of {where} cannot be reached: {error}{self._advice(pod, error)}"
+            ) from None
         raise AssertionError("the last attempt raises")
+
+    def _advice(self, pod: Object, error: ApiError) -> str:
+        if error.status != 403 or self._closed is None:
+            return ""
+        return f"; {self._closed(str(pod['metadata']['namespace']))}"
 
     async def _once(self, pod: Object, where: str) -> StreamChannel:
         container = await self._agents.container(pod)

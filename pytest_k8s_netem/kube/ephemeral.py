@@ -194,8 +194,6 @@ def _refused(pod: Object, error: ApiError) -> Exception:
         return _Conflict(f"pod/{name} cannot have the agent: {error}")
     if violated := _VIOLATED.search(str(error)):
         return ImpairmentError(pod_security(name, namespace, violated["level"]))
-    if error.status == 403:
-        return ImpairmentError(f"pod/{name} cannot have the agent: {error}")
     if error.status == 404 and UNKNOWN in str(error):
         return ImpairmentError(f"pod/{name} cannot have the agent: Kubernetes has ephemeral containers from 1.25 on")
-    return error
+    return error  # a right that has just been given may not be known yet: who asked tries again

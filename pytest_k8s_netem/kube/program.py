@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from pytest_k8s_netem.controller.holders import Holders
 from pytest_k8s_netem.controller.leadership import Leadership
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
-from pytest_k8s_netem.errors import ClusterError
+from pytest_k8s_netem.errors import ApiError, ClusterError
 from pytest_k8s_netem.kube import sidecar
 from pytest_k8s_netem.kube.access import Access
 from pytest_k8s_netem.kube.census import Census
@@ -25,11 +26,13 @@ from pytest_k8s_netem.kube.channels import ExecChannels
 from pytest_k8s_netem.kube.ephemeral import EphemeralAgents
 from pytest_k8s_netem.kube.gate import Gatekeeper
 from pytest_k8s_netem.kube.install.names import LEADER, NAMESPACE, NEVER, PORT, WITNESS, service_names
+from pytest_k8s_netem.kube.install.rights import closed
 from pytest_k8s_netem.kube.rotation import Rotation
 from pytest_k8s_netem.kube.sockets import Sockets
 from pytest_k8s_netem.kube.webhook import WebhookServer
 from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run.identity import INJECT, INJECTED
+from pytest_k8s_netem.run.retry import backoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +48,15 @@ VIEW = View(injects=True, system=NEVER, opted_in={INJECT: INJECTED})
 """What of the cluster it touches."""
 RELEASE_WITHIN = 2.0
 """Seconds, at the end, to let the next one lead at once."""
+ANEW = 75
+"""What :func:`main` returns when another one leads, or nobody could be told that this one does. Agents wait for a lease
+at most, but a kubelet starts a container that ends again and again only after minutes."""
 
 _log = logging.getLogger("netem")
+
+
+class Deposed(ClusterError):
+    """This process leads no more."""
 
 
 class Program:
@@ -64,7 +74,7 @@ class Program:
 
         :raises NetemError: when it can go on no more; whoever started it is to start it anew.
         """
-        self._sidecars = await asyncio.to_thread(lambda: self._api.connection().version()) >= sidecar.OLDEST
+        self._sidecars = await self._version() >= sidecar.OLDEST
         access = Access(self._api)
         webhooks = WebhookServer(
             self._image if self._sidecars else "", access.namespace, ready=lambda: self._rotation.unready
@@ -73,6 +83,16 @@ class Program:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._rotation.run())
             group.create_task(self._lead())
+
+    async def _version(self) -> tuple[int, ...]:
+        """The API server's, however long that takes: a process that ended would be started ever more slowly."""
+        for failures in itertools.count(1):
+            try:
+                return await asyncio.to_thread(lambda: self._api.connection().version())
+            except ApiError as error:
+                _log.warning("the API server is out of reach: %s", error)
+            await asyncio.sleep(backoff(failures, most=2.0))
+        raise AssertionError("counting ends")
 
     async def release(self) -> None:
         """Let another one lead; to be called when this one acts no more."""
@@ -90,13 +110,16 @@ class Program:
         finally:
             acting.cancel()
             holding.cancel()
-            why, _ = await asyncio.gather(acting, holding, return_exceptions=True)
-        raise ClusterError("acts no more" if isinstance(why, Exception) else "leads no more") from why
+            await asyncio.wait([acting, holding], timeout=RELEASE_WITHIN)  # ending watches would take a minute
+        why = acting.exception() if acting.done() and not acting.cancelled() else None
+        if why is not None:
+            raise ClusterError("acts no more") from why
+        raise Deposed("leads no more")
 
     async def _act(self, epoch: int) -> None:
         """Be the controller, until cancelled."""
         runtime, sockets = Runtime(self._api), Sockets(self._api.connection)
-        channels = ExecChannels(sockets, EphemeralAgents(runtime, self._image))
+        channels = ExecChannels(sockets, EphemeralAgents(runtime, self._image), closed)
         controller = TrafficController(
             runtime, channels, identity=IDENTITY, epoch=epoch, apiserver=self._spared, view=VIEW, emit=_tell
         )
@@ -120,6 +143,7 @@ def _tell(event: Event) -> None:
 async def main(environ: Mapping[str, str] = os.environ) -> int:
     """Run until SIGTERM, which heals nothing: agents keep their plans for the next controller, while their lease lasts.
 
+    :returns: an exit status; :data:`ANEW` = start from the beginning, in this process.
     :raises NetemError: if it cannot begin.
     """
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -129,8 +153,9 @@ async def main(environ: Mapping[str, str] = os.environ) -> int:
     running, told = loop.create_task(program.run()), loop.create_task(ended.wait())
     await asyncio.wait([running, told], return_when=asyncio.FIRST_COMPLETED)
     if running.done():
-        _log.error("ended", exc_info=running.exception())
-        return 1
+        error = running.exception()
+        _log.error("ended", exc_info=error)
+        return ANEW if isinstance(error, BaseExceptionGroup) and error.subgroup(Deposed) else 1
     running.cancel()
     await asyncio.wait([running], timeout=RELEASE_WITHIN)
     await program.release()
@@ -142,4 +167,6 @@ if __name__ == "__main__":
     status = asyncio.new_event_loop().run_until_complete(main())
     logging.shutdown()
     sys.stderr.flush()
+    if status == ANEW:
+        os.execv(sys.executable, sys.orig_argv)
     os._exit(status)  # ending sessions one by one would have agents heal, and ending watches would take a minute

@@ -33,18 +33,24 @@ class Failed(ProviderError):
 
 
 async def run(
-    *argv: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None, timeout: float = 600, check: bool = True
+    *argv: str,
+    stdin: bytes = b"",
+    environ: Mapping[str, str] | None = None,
+    timeout: float = 600,
+    check: bool = True,
+    merged: bool = False,
 ) -> str:
     """Run a program to its end: its standard output; "" if it failed and that is not to be checked.
 
-    :param timeout: seconds; then it is killed.
+    :param timeout: seconds; then it is killed. :param merged: its standard error is part of its output.
     :raises ProviderError: if it is not on PATH, failed, or took too long.
     """
     path = shutil.which(argv[0], path=(environ or {}).get("PATH"))
     if path is None:
         raise ProviderError(f"there is no {argv[0]} on PATH; {INSTALL.get(argv[0], 'install it')}")
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(path, *argv[1:], stdin=pipe, stdout=pipe, stderr=pipe, env=environ)
+    errors = asyncio.subprocess.STDOUT if merged else pipe
+    process = await asyncio.create_subprocess_exec(path, *argv[1:], stdin=pipe, stdout=pipe, stderr=errors, env=environ)
     try:
         async with asyncio.timeout(timeout):
             out, err = await process.communicate(stdin)

@@ -78,6 +78,8 @@ def waits(pod: Object) -> str:
 
 
 def _first(spec: Object, field: str, value: Object) -> dict[str, Any]:
+    if not isinstance(spec.get(field) or [], list):
+        raise TypeError(f"spec.{field} is no list")
     if spec.get(field):
         return {"op": "add", "path": f"/spec/{field}/0", "value": value}
     return {"op": "add", "path": f"/spec/{field}", "value": [value]}

@@ -57,7 +57,8 @@ MAX_FRAME = 1 << 20
 OWNER_OPS = frozenset({"peers", "prepare", "commit", "abort", "renew", "heal"})
 GUEST_OPS = frozenset({"hello", "probe", "observe"})
 
-
+MOST_ID = 1 << 53
+"""Ids are below: whole numbers that every reader of JSON keeps."""
 _TOO_LONG = f"a line of more than {MAX_FRAME} bytes"
 
 
@@ -74,6 +75,17 @@ def encode(frame: dict[str, Any]) -> bytes:
     if len(line) > MAX_FRAME:
         raise FrameError(f"a frame of {len(line)} bytes; at most {MAX_FRAME} travel")
     return line
+
+
+def number_of(frame: dict[str, Any]) -> int | None:
+    """The id by which a frame is answered; None = it has none.
+
+    :raises FrameError: for anything but a whole number: it goes back as it came, so it must be small and simple.
+    """
+    number = frame.get("id")
+    if number is None or (type(number) is int and 0 <= number < MOST_ID):
+        return number
+    raise FrameError(f"the id is not a whole number below {MOST_ID}")
 
 
 class Decoder:

@@ -28,6 +28,8 @@ MOST_HAPPENED = 8
 MOST_MISSING = 3
 WIDTH = 200
 """Characters of a line that are shown."""
+CONTAINERS = "container"
+"""The namespace of attached containers."""
 AGENT = "netem-agent"
 """How the names of our own containers begin."""
 ROUTINE = (events.Committed, events.SegmentBegan, events.ConditionChanged)
@@ -112,7 +114,13 @@ def _well(pod: PodSeen) -> bool:
     if status.get("phase") == "Succeeded":
         return True
     statuses = status.get("containerStatuses") or ()
-    return bool(statuses) and all(entry.get("ready") and not entry.get("restartCount") for entry in statuses)
+    running = all("terminated" not in (entry.get("state") or {}) for entry in statuses)
+    return bool(statuses) and running and all(_ready(entry) and not entry.get("restartCount") for entry in statuses)
+
+
+def _ready(entry: Mapping[str, Any]) -> bool:
+    """Whether a container is ready; one of Docker's has no such thing."""
+    return bool(entry.get("ready", True))
 
 
 def condition(pod: PodSeen) -> str:
@@ -138,9 +146,9 @@ def _container(entry: Mapping[str, Any]) -> str:
     for kind, detail in (entry.get("state") or {}).items():
         if kind == "waiting":
             words.append(f"waits: {detail.get('reason', '')} {detail.get('message', '')}".strip())
-        elif kind == "terminated" and not (detail.get("exitCode") == 0 and entry["name"].startswith(AGENT)):
+        elif kind == "terminated" and detail and not (detail.get("exitCode") == 0 and entry["name"].startswith(AGENT)):
             words.append(_ended(detail))
-        elif kind == "running" and not entry.get("ready"):
+        elif kind == "running" and not _ready(entry):
             words.append("runs, not ready")
     if entry.get("restartCount"):
         last = (entry.get("lastState") or {}).get("terminated")
@@ -156,12 +164,18 @@ def _ended(detail: Mapping[str, Any]) -> str:
 
 
 def _warnings(snapshot: Snapshot) -> Iterator[str]:
-    found = [event for event in snapshot.events if event.get("type") == "Warning"]
+    found = [event for event in snapshot.events if event.get("type") == "Warning" and _tells(event)]
     for event in found[-MOST_EVENTS:]:
         about = event.get("involvedObject") or event.get("regarding") or {}
         what = f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
         times = f" ({event['count']} times)" if int(event.get("count") or 1) > 1 else ""
-        yield f"event of {what}: {event.get('reason', '')}: {event.get('message') or event.get('note') or ''}{times}"
+        yield f"event of {what}: {event.get('reason')}: {str(event.get('message') or event.get('note')).strip()}{times}"
+
+
+def _tells(event: Mapping[str, Any]) -> bool:
+    """Whether a warning is about what the test has made: not about nodes, nor about our agents' start."""
+    about = event.get("involvedObject") or event.get("regarding") or {}
+    return about.get("kind") != "Node" and AGENT not in str(about.get("fieldPath", ""))
 
 
 def _happened(snapshot: Snapshot) -> Iterator[str]:
@@ -189,8 +203,10 @@ def _log(title: str, log: str, most: int) -> Iterator[str]:
 
 
 def _name(key: str, snapshot: Snapshot) -> str:
-    """Without its namespace where all pods are of one."""
-    namespaces = {pod.key.partition("/")[0] for pod in snapshot.pods}
+    """Without its namespace where all pods are of one; a container of Docker's as users name it."""
+    namespaces = {pod.key.partition("/")[0] for pod in snapshot.pods} - {CONTAINERS}
+    if key.startswith(f"{CONTAINERS}/"):
+        return key
     return f"pod/{key if len(namespaces) > 1 else key.partition('/')[2]}"
 
 

@@ -52,6 +52,19 @@ class Witness:
         return ()
 
 
+class Attachments:
+    """Containers: one that runs, whose Pod object is in the store, and one that does not."""
+
+    def __init__(self) -> None:
+        self.known: list[Any] = []
+
+    def attached(self) -> tuple[Any, ...]:
+        return tuple(self.known)
+
+    async def logs(self, name: str, lines: int) -> str:
+        return f"{name} of Docker, {lines} lines"
+
+
 class Provider:
     """Answers from a memory store."""
 
@@ -59,6 +72,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.api: Any = MemoryApi()
+        self.attachments: Any = Attachments()
         self.witness: Any = Witness()
         self.said: dict[str, str] = {}
         self.gone = ""

@@ -177,6 +177,53 @@ def test_profiles_go_when_their_run_has_stopped_to_renew(clock: Clock) -> None:
     play(scenario)
 
 
+def test_a_controller_that_takes_over_gives_a_dead_run_no_whole_lease_more(clock: Clock) -> None:
+    """What was renewed 25 s ago, by its own word, is waited for as long as who lives needs to renew it."""
+
+    async def scenario(api: MemoryApi) -> None:
+        spec = {"leaseDurationSeconds": 30, "renewTime": moments.microtime(time.time() - 25)}
+        await api.create(LEASES, {"metadata": {"name": "run-1"}, "spec": spec}, HOME)
+        await profile(api, "a", f"{HOME}/run-1")
+
+        async def watched(_: Holders) -> None:
+            began = clock.now
+            while await names(api):
+                await REAL_SLEEP(0)
+            assert holders.GRACE < clock.now - began <= holders.GRACE + 3
+
+        await followed(api, watched)
+
+    play(scenario)
+
+
+def test_a_lease_that_could_not_be_read_is_waited_for_anew(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the API server is out of reach, a run that lives cannot renew its lease either."""
+
+    async def scenario(api: MemoryApi) -> None:
+        spec = {"leaseDurationSeconds": 30, "renewTime": moments.microtime()}
+        await api.create(LEASES, {"metadata": {"name": "run-1"}, "spec": spec}, HOME)
+        await profile(api, "a", f"{HOME}/run-1")
+        reached, away = api.get, clock.now + 60
+
+        async def get(*args: object) -> object:
+            if 1010 < clock.now < away:
+                raise ApiError(0, "Unreachable")
+            return await reached(*args)  # type: ignore[arg-type]
+
+        async def watched(_: Holders) -> None:
+            monkeypatch.setattr(api, "get", get)
+            while clock.now < away + 5:
+                await REAL_SLEEP(0)
+            assert await names(api) == ["a"]
+            while await names(api):
+                await REAL_SLEEP(0)
+            assert clock.now <= away + 33
+
+        await followed(api, watched)
+
+    play(scenario)
+
+
 def test_a_lease_that_is_nowhere_ends_as_one_that_is_not_renewed(clock: Clock) -> None:
     async def scenario(api: MemoryApi) -> None:
         await profile(api, "a", f"{HOME}/nobody")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,6 +85,32 @@ class TestLooking:
         assert len(snapshot.pods) == 2
         assert "log of main in pod/shop/web: pods/log is forbidden" in snapshot.missing
         assert "logs of the provider's parts: pods/log is forbidden" in snapshot.missing
+
+    def test_a_container_that_has_ended_is_seen_with_its_log(self) -> None:
+        async def look() -> Snapshot:
+            provider = await filled()
+            provider.attachments.known = [SimpleNamespace(name="redis", now=None)]
+            return await seen(provider)
+
+        (redis,) = [one for one in asyncio.run(look()).pods if one.key == "container/redis"]
+        assert redis.logs == {"redis": f"redis of Docker, {looking.MOST_LINES} lines"}
+        text = evidence.text(Snapshot(1.0, 0.0, pods=(redis, PodSeen("shop/web", pod("web")))))
+        assert text.splitlines()[1:] == [
+            "container/redis: Stopped",
+            f"  | redis of Docker, {looking.MOST_LINES} lines",
+            "pod/web: Running, node-1, 10.0.0.1",
+        ]
+
+    def test_what_waits_to_start_again_is_not_told_twice(self) -> None:
+        async def same(*_: Any, **__: Any) -> str:
+            return "boom\n"
+
+        async def look() -> Snapshot:
+            provider = await filled()
+            provider.logs = same  # type: ignore[method-assign]
+            return await seen(provider)
+
+        assert asyncio.run(look()).pods[0].logs == {"main": "boom\n"}
 
     def test_many_pods_are_cut_with_the_touched_ones_kept(self) -> None:
         async def web(_: str) -> Any:
@@ -232,6 +259,13 @@ class TestText:
             ),
             events=(
                 {"type": "Normal", "reason": "Pulled"},
+                {"type": "Warning", "reason": "Old", "message": "kernel", "involvedObject": {"kind": "Node"}},
+                {
+                    "type": "Warning",
+                    "reason": "Unhealthy",
+                    "message": "Startup probe failed",
+                    "involvedObject": {"kind": "Pod", "fieldPath": "spec.initContainers{netem-agent}"},
+                },
                 {
                     "type": "Warning",
                     "reason": "Failed",

@@ -97,7 +97,7 @@ def answered(line: Line) -> None:
 
 
 @given(st.lists(FRAMES | st.dictionaries(st.text(max_size=8), VALUES, max_size=5), max_size=6))
-@settings(max_examples=300)
+@settings(max_examples=200)
 @example([{"op": "peers", "sets": {"x": {"base": []}}, "id": 1}])
 @example([{"op": "prepare", "target": "t", "plan": {**WIRE, "ttl": 10**400}, "id": 1}])
 def test_any_frame_is_answered_and_touches_no_other_target(frames: list[dict[str, Any]]) -> None:

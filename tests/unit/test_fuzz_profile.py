@@ -51,7 +51,7 @@ def test_there_are_objects_to_meddle_with() -> None:
 
 
 @given(st.sampled_from(OBJECTS).flatmap(lambda obj: meddled(obj, WORDS)))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_any_object_is_a_profile_or_refused(obj: Any) -> None:
     profile = told(parse, obj)
     if profile is not None:
@@ -81,7 +81,7 @@ KEYWORDS = st.dictionaries(st.sampled_from([*arguments.KNOWN, *FACE, "profile", 
 
 
 @given(KEYWORDS)
-@settings(max_examples=400)
+@settings(max_examples=200)
 @example({"delay": "10ms", "timeline": [{"for": "1s", "delay": 1}]})
 def test_any_marker_is_an_object_or_refused(keywords: dict[str, Any]) -> None:
     reader = SpecReader("default", "suffix", 7, "auto", [Path("/nowhere")])
@@ -92,7 +92,7 @@ def test_any_marker_is_an_object_or_refused(keywords: dict[str, Any]) -> None:
 
 
 @given(st.sampled_from(["parse_duration", "parse_share", "parse_rate", "parse_size"]), WORDS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_quantity_is_read_or_refused(name: str, value: Any) -> None:
     told(getattr(units, name), value, "x")
 
@@ -127,7 +127,7 @@ PODS = [
 
 
 @given(st.sampled_from(PODS).flatmap(lambda obj: meddled(obj, WORDS)))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_manifest_is_taken_or_refused(obj: Any) -> None:
     from pytest_k8s_netem.cluster.manifests import load
 

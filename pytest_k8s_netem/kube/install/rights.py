@@ -115,3 +115,11 @@ def binding(kind: str, name: str, role_kind: str, namespace: str = "") -> Object
 def agents_binding(namespace: str) -> Object:
     """What lets the controller into the pods of one namespace."""
     return binding("RoleBinding", AGENTS, "ClusterRole", namespace)
+
+
+def closed(namespace: str) -> str:
+    """What it means that the controller is refused in a namespace, and what mends that."""
+    return (
+        f"the controller may not use pods/exec in namespace {namespace}; "
+        f"netem namespace enable {namespace} gives it the RoleBinding"
+    )
