@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from pytest_k8s_netem.judge.effect import Outcome, decide
+from pytest_k8s_netem.run.events import CAUSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,13 +14,6 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.cluster.record import Record
     from pytest_k8s_netem.controller.evidence import Gap
-
-CAUSES = {
-    "session": "its agent ended, or did not answer any more",
-    "ttl": "its lease was not renewed in time",
-    "worker": "the process that carries its packets ended or hung",
-}
-"""Words for what ends an impairment too soon, by :attr:`Observed.healed_by`; other causes are words already."""
 
 
 @dataclass(frozen=True, slots=True)

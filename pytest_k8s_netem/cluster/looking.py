@@ -12,6 +12,7 @@ from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.model.wire import OBSERVED, plan_codec
 from pytest_k8s_netem.resolve.objects import CONTAINERS
+from pytest_k8s_netem.run.events import CAUSES
 from pytest_k8s_netem.run.identity import RUN
 from pytest_k8s_netem.run.snapshot import HeldSeen, PodSeen, ProfileSeen, Snapshot
 
@@ -188,7 +189,7 @@ def _holds(key: str, part: PodEvidence) -> HeldSeen:
 
 
 def _gaps(evidence: Evidence) -> tuple[tuple[str, str], ...]:
-    return tuple((gap.pod, f"not impaired {_span(gap)}: {gap.cause}") for gap in evidence.gaps)
+    return tuple((gap.pod, f"not impaired {_span(gap)}: {CAUSES.get(gap.cause, gap.cause)}") for gap in evidence.gaps)
 
 
 def _span(gap: Gap) -> str:

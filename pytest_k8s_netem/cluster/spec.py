@@ -10,12 +10,14 @@ from pathlib import Path
 
 from pytest_k8s_netem.cluster import manifests
 from pytest_k8s_netem.errors import ConfigError
+from pytest_k8s_netem.model.problem import Problem
 from pytest_k8s_netem.profile import arguments as vocabulary
-from pytest_k8s_netem.profile.parse import parse
+from pytest_k8s_netem.profile.findings import shown
+from pytest_k8s_netem.profile.parse import NAME, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from pytest_k8s_netem.api.protocol import Object
@@ -98,6 +100,7 @@ class SpecReader:
 
         :raises ConfigError: with every problem, each naming its argument.
         """
+        _check_face(spec)
         obj = self._from_profile(spec) if "profile" in spec.arguments else self._from_arguments(spec)
         metadata = {"name": f"{spec.name}-{self.suffix}", "labels": {**self.labels}}
         obj = {**obj, "metadata": {**metadata, "annotations": {"k8s-netem.riasc.eu/name": spec.name}}}
@@ -108,7 +111,6 @@ class SpecReader:
             obj["spec"].setdefault("lease", self.lease)
         if spec.order:
             obj["spec"].setdefault("order", list(spec.order))
-        _check_face(spec)
         try:
             parse(obj)
         except ConfigError as error:
@@ -170,19 +172,30 @@ def _source(spec: Spec) -> str:
 def refusal(spec: Spec, folders: Sequence[Path]) -> str:
     """Why a spec cannot be meant, as far as that can be said without a cluster; "" = it can."""
     reader = SpecReader("default", "0", 0, "auto", folders)
+    face = list(_face_problems(spec))
+    plain = Spec("netem", {key: value for key, value in spec.arguments.items() if key not in FACE}, spec.order)
     try:
-        _check_face(spec)
         profile = spec.arguments.get("profile")
         if isinstance(profile, str | Path):
             reader.find(profile)  # read at setup: a collect-only run loads no YAML parser
         else:
-            reader.read(spec)
+            reader.read(plain)
     except ConfigError as error:
-        return str(error)
-    return ""
+        return "\n".join([*map(str, face), str(error)])
+    return "\n".join(map(str, face))
 
 
 def _check_face(spec: Spec) -> None:
+    if problems := list(_face_problems(spec)):
+        raise ConfigError(problems=problems)
+
+
+def _face_problems(spec: Spec) -> Iterator[Problem]:
+    """What is wrong with a spec's name, and with when and how strictly it is taken."""
+    if not NAME.fullmatch(spec.name):
+        yield Problem(
+            "name", shown(spec.name), "cannot be part of an object's name", "use lower-case letters, digits and -"
+        )
     for key, value in spec.face.items():
         if value not in CHOICES[key]:
-            raise ConfigError(f"{key}={value!r}: expected one of {', '.join(CHOICES[key])}")
+            yield Problem(key, shown(value), f"expected one of {', '.join(CHOICES[key])}")

@@ -58,9 +58,22 @@ def no_peer(profile: TrafficProfile, index: Index, pods: int) -> str:
     peers = dict.fromkeys(peer for way in Direction for peer in peers_of(profile, way))
     if missing := next(filter(None, (_unattached(peer, index) for peer in peers)), ""):
         return missing
-    told = "; ".join(f"{format_selection(peer)} selects nothing{_where(peer)}" for peer in peers)
-    there = _there(next(iter(peers), profile.pods), index)
-    return f"no packet of the selected pods ({pods}) is met: {told or 'its rules have no peer'}; {there}"
+    told = "; ".join(_vain_peer(peer) for peer in peers)
+    there = _there(next((peer for peer in peers if not _is_name(peer)), None) or profile.pods, index)
+    met = f"no packet of the selected pods ({pods}) is met: {told or 'its rules have no peer'}"
+    return met if peers and all(map(_is_name, peers)) else f"{met}; {there}"
+
+
+def _vain_peer(peer: Selection) -> str:
+    if _is_name(peer):
+        return f"{format_selection(peer)} has no address: the name cannot be resolved from here"
+    return f"{format_selection(peer)} selects nothing{_where(peer)}"
+
+
+def _is_name(peer: Selection) -> bool:
+    """Whether it is nothing but names of hosts, of which no pod is one."""
+    kinds = {ref.kind for ref in peer.refs}
+    return kinds == {RefKind.FQDN} and not peer.selectors and not peer.blocks
 
 
 def _unattached(selection: Selection, index: Index) -> str:

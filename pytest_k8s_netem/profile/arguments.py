@@ -8,7 +8,7 @@ from functools import partial
 from pytest_k8s_netem.model.impairment import NONE
 from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.model.timeline import Timeline
-from pytest_k8s_netem.profile.findings import Findings, refusal
+from pytest_k8s_netem.profile.findings import Findings, refusal, shown
 from pytest_k8s_netem.profile.native import render_profile
 from pytest_k8s_netem.profile.ports import parse_ports
 from pytest_k8s_netem.profile.selectors import EVERYWHERE, in_namespaces, parse_peers, parse_pods
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.profile.trafficprofile import Port
 
-FACE = ("when", "name", "profile")
+FACE = ("when", "name", "profile", "inert", "unexercised")
 """Arguments that are not about packets: the fixtures consume them."""
 WHAT = (*WORDS, *FIELDS)
 """Arguments that say what happens to a packet."""
@@ -32,6 +32,8 @@ WHO = ("pods", "to", "from_", "except_", "ports", "src_ports", "dst_ports", "dir
 HOW = ("count", "follow", "exempt", "engine", "verify", "duration", "seed")
 KNOWN = (*FACE, *WHAT, *WHO, *HOW)
 """Every argument."""
+OF_OBJECTS = ("timeline", "egress", "ingress", "podSelector", "namespaceSelector", "impairment", "parameters", "type")
+"""Fields of TrafficProfile objects that somebody may look for among the arguments."""
 POSITIONAL = "*"
 """Key under which a marker's positional arguments come here, to be refused."""
 DIRECTIONS = ("egress", "ingress", "both")
@@ -74,8 +76,13 @@ def profile_of(
     """As :func:`from_arguments`, typed."""
     findings = Findings()
     told = {key: value for key, value in arguments.items() if value is not None}
-    if told.pop(POSITIONAL, None):
-        findings.add("", arguments[POSITIONAL], "a value without a name", 'write it as keyword: delay="100ms"')
+    nameless = told.pop(POSITIONAL, ())
+    for value in nameless if isinstance(nameless, list | tuple) else [nameless]:
+        findings.missing("", f"{shown(value)}: a value without a name", 'write it as keyword: delay="100ms"')
+    for key in [key for key in OF_OBJECTS if key in told]:
+        del told[key]
+        fix = 'write the object in a file and give profile="wan.yaml"'
+        findings.missing(key, "a field of TrafficProfile objects, no argument", fix)
     told = dict(findings.mapping(told, "", KNOWN))
     names = _namespaces(told, namespace, findings)
     pods = findings.read(parse_pods, told["pods"], "pods", _EVERY_POD) if "pods" in told else _EVERY_POD
@@ -83,6 +90,10 @@ def profile_of(
     profile = replace(TrafficProfile(name, order=order), **({"seed": seed} | values))  # type: ignore[arg-type]
     if "interface" in told:
         profile = replace(profile, interface=findings.read(parse_pattern, told["interface"], "interface", ""))
+    asked = set(told) & set(WHAT) or set(arguments) - set(KNOWN)  # a word that was not understood may have been meant
+    if not asked:
+        example = 'give delay="100ms", loss="1%", rtt=, rate=, preset= ...'
+        findings.missing("", "nothing is asked to happen to packets", example)
     sides = _sides(told, names, findings)
     findings.settle()
     egress, ingress = sides.get(Direction.EGRESS), sides.get(Direction.INGRESS)
@@ -145,9 +156,6 @@ def _namespaces(told: Mapping[str, object], namespace: str, findings: Findings) 
 
 def _sides(told: Mapping[str, object], names: tuple[str, ...], findings: Findings) -> dict[Direction, Side]:
     words = {key: value for key, value in told.items() if key in WHAT}
-    if not words:
-        example = 'give delay="100ms", loss="1%", rtt=, rate=, preset= ...'
-        findings.missing("", "nothing is asked to happen to packets", example)
     fields = dict(zip(Direction, both_ways(words, "", findings), strict=True))
     sides = {}
     for way, peers in _peers(told, names, findings).items():

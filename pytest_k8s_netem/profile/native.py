@@ -59,6 +59,8 @@ def render_profile(profile: TrafficProfile) -> dict[str, object]:
     spec = render_shared(profile)
     if profile.script is not None:
         spec |= {"type": "Script", "parameters": dict(profile.script.parameters)}
+    elif profile.egress is None and profile.ingress is None:
+        spec |= {"type": "Builtin", "parameters": {"netem": {}}}  # k8s-netem takes one without a rule; ours refuses it
     else:
         spec["impairment"] = render_impairment(profile)
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.profile.trafficprofile import Rule, Script
 
 NATIVE, UPSTREAM = ("impairment",), ("type", "parameters")
-_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 """A DNS subdomain of RFC 1123, as Kubernetes wants names."""
 
 
@@ -50,7 +50,7 @@ def _identity(metadata: object, findings: Findings) -> tuple[str, str, int]:
     """(name, uid, generation); the rest of the metadata is Kubernetes' own."""
     told = findings.mapping(metadata, "metadata")
     name, uid, generation = told.get("name"), told.get("uid", ""), told.get("generation", 0)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         findings.add("metadata.name", name, "not an object's name", "use lower-case letters, digits, - and .")
         name = ""
     if not isinstance(uid, str):

@@ -35,9 +35,9 @@ AGENT = "netem-agent"
 ROUTINE = (events.Committed, events.SegmentBegan, events.ConditionChanged)
 """Events that tell of nothing amiss."""
 WORDS: dict[type[events.Event], str] = {
-    events.GapOpened: "pod/{0.pod} is not impaired any more: {0.cause}",
+    events.GapOpened: "pod/{0.pod} is not impaired any more: {cause}",
     events.GapClosed: "pod/{0.pod} is impaired again, or need not be, after {0.seconds:.1f} s",
-    events.Healed: "pod/{0.pod} is healed: {0.cause}",
+    events.Healed: "pod/{0.pod} is healed: {cause}",
     events.PodEnded: "pod/{0.pod} ended under impairment",
     events.ChannelLost: "an agent is lost: {0.why}",
     events.Overloaded: "the worker of pod/{0.pod} is too slow for its packets",
@@ -192,7 +192,10 @@ def _amiss(event: events.Event) -> bool:
 
 def words(event: events.Event) -> str:
     """An event as a sentence."""
-    return WORDS[type(event)].format(event) if type(event) in WORDS else events.dumps(event)
+    if type(event) not in WORDS:
+        return events.dumps(event)
+    cause = str(getattr(event, "cause", ""))
+    return WORDS[type(event)].format(event, cause=events.CAUSES.get(cause, cause))
 
 
 def _log(title: str, log: str, most: int) -> Iterator[str]:

@@ -114,6 +114,12 @@ class Trouble(Event):
     message: str
 
 
+CAUSES = {
+    "session": "its agent ended, or did not answer any more",
+    "ttl": "its lease was not renewed in time",
+    "worker": "the process that carries its packets ended or hung",
+}
+"""Words for what ends an impairment too soon, by :attr:`Observed.healed_by`; other causes are words already."""
 TYPES: dict[str, type[Event]] = {
     cls.__name__: cls
     for cls in (

@@ -52,6 +52,7 @@ def test_there_are_objects_to_meddle_with() -> None:
 
 @given(st.sampled_from(OBJECTS).flatmap(lambda obj: meddled(obj, WORDS)))
 @settings(max_examples=200)
+@example({**OBJECTS[0], "spec": {"podSelector": {}, "parameters": {"netem": {"delay": 0.05}}}})  # without a rule
 def test_any_object_is_a_profile_or_refused(obj: Any) -> None:
     profile = told(parse, obj)
     if profile is not None:

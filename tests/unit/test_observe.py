@@ -62,7 +62,10 @@ def test_a_run_tells_what_it_impairs(answering: Answering, provider: Provider, c
         ["PROFILE", "STATE", "PODS", "ENGINE", "IMPAIRMENT"],
         ["netem-1", "new", "0/0", "-", "-"],
     ]
-    assert told[3:] == ["    no controller has taken it up yet", "    pod/shop/web: not impaired until now: worker"]
+    assert told[3:] == [
+        "    no controller has taken it up yet",
+        "    pod/shop/web: not impaired until now: the process that carries its packets ended or hung",
+    ]
 
 
 def test_as_json(answering: Answering, capsys: Any) -> None:

@@ -153,3 +153,12 @@ def test_a_container_that_nobody_attached_is_named_with_what_is() -> None:
 def test_what_is_there_is_told_with_containers() -> None:
     text = nothing.no_pod(marker(delay="1ms", pods="app=none"), Index(world(WEB, REDIS)))
     assert text.endswith("there are container/redis (app=redis,k8s-netem.riasc.eu/container=redis), pod/web (app=web)")
+
+
+def test_a_host_without_an_address_is_no_missing_pod() -> None:
+    index = Index(world(WEB))
+    text = nothing.no_peer(marker(delay="1ms", to="fqdn:nosuch.example"), index, 1)
+    met = "no packet of the selected pods (1) is met: "
+    assert text == f"{met}fqdn:nosuch.example has no address: the name cannot be resolved from here"
+    text = nothing.no_peer(marker(delay="1ms", to=["app=none", "fqdn:nosuch.example"]), index, 1)
+    assert "pod/web" in text
