@@ -10,9 +10,6 @@ import itertools
 import json
 import statistics
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +18,7 @@ from road import Arrival, Flow
 PORT = 4000
 MAPPED = 10_000
 """A Service's port less the pods' port behind it."""
+GET = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
 _flows = itertools.count(1)
 
 
@@ -50,13 +48,13 @@ class Seen:
 class PodRoad:
     """What a test does with pods ``left``, which profiles select, and ``right``, its peer.
 
-    :param controls: URL of each pod's control. :param services: ClusterIP of each pod's Service.
+    :param services: ClusterIP of each pod's Service.
     """
 
-    def __init__(self, cluster: Any, netem: Any, controls: dict[str, str], services: dict[str, str]) -> None:
-        self._netem, self._controls = netem, controls
+    def __init__(self, cluster: Any, netem: Any, services: dict[str, str]) -> None:
+        self._netem, self._cluster = netem, cluster
         self._addresses = {
-            "pod": {name: cluster.pod(name).ip for name in controls},
+            "pod": {name: cluster.pod(name).ip for name in services},
             "service": services,
         }
 
@@ -106,9 +104,8 @@ class PodRoad:
         return seen
 
     def _ask(self, pod: str, what: str, query: dict[str, Any]) -> Any:
-        url = f"{self._controls[pod]}/{what}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            return json.load(answer)
+        url = f"http://127.0.0.1/{what}?{urllib.parse.urlencode(query)}"
+        return json.loads(self._cluster.exec(pod, ["python3", "-c", GET, url]).stdout)
 
 
 def flow_of(count: int, entries: list[list[int]]) -> Flow:
@@ -124,10 +121,3 @@ def service(name: str) -> dict[str, Any]:
     ]
     spec = {"selector": {"app": name}, "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
-
-
-@contextmanager
-def controls(cluster: Any, *pods: str) -> Iterator[dict[str, str]]:
-    """The URL of each pod's control."""
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(cluster.forward(f"pod/{name}:80")) for name in pods}

@@ -1,6 +1,6 @@
 """One end of a road, in a pod: sends numbered datagrams, notes those that arrive, and sends them back.
 
-It is told what to do over HTTP on port 80, which a test reaches out of band:
+It is told what to do over HTTP on port 80 of its loopback, which a command in the pod reaches:
 ``/send?to=ADDRESS&ports=4000,4001&flow=N&count=N&size=N&pause=S&quiet=S`` sends a datagram to each of the ports in
 turn, ``count`` times, and answers with what came back; ``/taken?flow=N`` answers with what arrived here. Both say, by
 the position of the port, ``[number, sent, taken]``: by the sender's clock, and by the kernel's of this pod, ns.

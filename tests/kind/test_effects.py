@@ -15,7 +15,7 @@ import bounds
 import pytest
 from bounds import LATE, none_early, on_time, share
 from nodes import ordinary
-from pod_road import PodRoad, controls, service
+from pod_road import PodRoad, service
 
 from pytest_k8s_netem.api.protocol import SERVICES
 
@@ -33,8 +33,8 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def pods(request: pytest.FixtureRequest, netem_cluster: Any, engine: str, pod: Any) -> Iterator[dict[str, str]]:
-    """``left`` and ``right`` on nodes of one kind, each with its Service; the URLs of their controls."""
+def pods(request: pytest.FixtureRequest, netem_cluster: Any, engine: str, pod: Any) -> Iterator[None]:
+    """``left`` and ``right`` on nodes of one kind, each with its Service."""
     nodes = request.getfixturevalue("netem_nodes") if engine == "kernel" else ordinary(netem_cluster)
     netem_cluster.load_image(request.getfixturevalue("image"))
     command = ["python3", "-c", PROGRAM.read_text(encoding="utf-8")]
@@ -47,15 +47,13 @@ def pods(request: pytest.FixtureRequest, netem_cluster: Any, engine: str, pod: A
         objects.append(end)
     with netem_cluster.apply(objects):
         for name in ENDS:
-            netem_cluster.wait_ready(f"app={name}", timeout=120)
-        with controls(netem_cluster, *ENDS) as urls:
-            yield urls
+            netem_cluster.wait_ready(f"app={name}", timeout=240)
+        yield
 
 
 @pytest.fixture
-def road(netem_cluster: Any, netem: Any, pods: dict[str, str]) -> PodRoad:
-    services = {name: cluster_ip(netem_cluster, name) for name in ENDS}
-    return PodRoad(netem_cluster, netem, pods, services)
+def road(netem_cluster: Any, netem: Any, pods: None) -> PodRoad:
+    return PodRoad(netem_cluster, netem, {name: cluster_ip(netem_cluster, name) for name in ENDS})
 
 
 def cluster_ip(cluster: Any, name: str) -> str:
