@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
+from functools import partial
 from heapq import heappop, heappush
 
 from pytest_k8s_netem.model.impairment import SECOND, Bernoulli, EveryNth, FourState, GilbertElliott
@@ -36,44 +37,54 @@ whether it is to be marked Congestion Experienced."""
 class Fate:
     """The state of one stage: queue, rate and randomness.
 
-    :ivar impairment: what it holds now.
+    :ivar impairment: what it holds now. :ivar weighs: whether a packet's size matters. :ivar marks: whether ECN does.
     :ivar passed: copies that went on. :ivar dropped: packets of which none did, and second copies that were lost.
     :ivar delayed: copies due after their arrival. :ivar duplicated: second copies that went on.
     :ivar corrupted: copies to be corrupted. :ivar reordered: copies due before one that came earlier.
     """
 
     __slots__ = (
-        "_chance",
+        "_corrupt",
         "_counter",
         "_delay",
+        "_dequeue",
         "_dues",
+        "_duplicate",
+        "_enqueue",
         "_floor",
-        "_in_order",
+        "_gap",
         "_jitter",
         "_last",
         "_limit",
         "_lost",
+        "_ordered",
         "_plain",
+        "_rate",
+        "_reorder",
         "_slots",
+        "_slotted",
         "_uniform",
         "corrupted",
         "delayed",
         "dropped",
         "duplicated",
         "impairment",
+        "marks",
         "passed",
         "reordered",
+        "weighs",
     )
 
     def __init__(self, impairment: Impairment, seed: int) -> None:
         self._uniform: _Uniform = random.Random(seed).random
-        self._chance = {name: _Chance(self._uniform) for name in ("duplicate", "corrupt", "reorder")}
+        self._duplicate, self._corrupt, self._reorder = (_Chance(self._uniform) for _ in range(3))
         self._lost = _Loss(self._uniform)
         self._jitter = _Jitter(self._uniform)
         self._slots = _Slots(self._uniform)
         self._counter = 0
         self._dues: deque[int] | list[int] = deque()
-        self._in_order = True
+        self._enqueue: Callable[[int], None]
+        self._dequeue: Callable[[], int]
         self._last = self._floor = 0
         self.reset_counters()
         self.hold(impairment)
@@ -90,12 +101,16 @@ class Fate:
         self.impairment = impairment
         self._delay, self._limit = impairment.delay, impairment.limit or math.inf
         self._floor = self._last
-        for name, chance in self._chance.items():
-            chance.hold(getattr(impairment, name))
+        self._duplicate.hold(impairment.duplicate)
+        self._corrupt.hold(impairment.corrupt)
+        self._reorder.hold(impairment.reorder)
         self._lost.hold(impairment.loss)
         self._jitter.hold(impairment.delay, impairment.jitter, impairment.table, impairment.delay_corr)
         self._slots.hold(impairment.slot)
         self._queue_as(in_order=impairment.ordered or not impairment.jitter)
+        self._rate, self._slotted = impairment.rate or None, bool(impairment.slot)
+        self._gap, self._ordered = (impairment.gap or 1) * bool(impairment.reorder), impairment.ordered
+        self.weighs, self.marks = self._rate is not None or self._slotted, impairment.ecn
         self._plain = not (
             impairment.counts_packets or impairment.jitter or impairment.rate or impairment.slot or impairment.loss
         )
@@ -107,7 +122,7 @@ class Fate:
         """
         if self._plain:
             return self._delayed(arrival)
-        return self._decided(arrival, size, ecn_capable, twice=self._chance["duplicate"].happens())
+        return self._decided(arrival, size, ecn_capable, twice=self._duplicate.happens())
 
     def flip(self, frame: bytearray, start: int) -> None:
         """Flip one random bit of ``frame`` behind its first ``start`` bytes."""
@@ -118,14 +133,14 @@ class Fate:
     def _delayed(self, arrival: int) -> tuple[Copy, ...]:
         """The short way of a constant delay."""
         due = arrival + self._delay
-        due = max(due, self._floor)
+        due = due if due > self._floor else self._floor
         if due > arrival:
             if self._under_way(arrival) >= self._limit:
                 self.dropped += 1
                 return ()
             self._enqueue(due)
             self.delayed += 1
-        self._last = max(self._last, due)
+        self._last = due if due > self._last else self._last
         self.passed += 1
         return ((due, False, False),)
 
@@ -138,7 +153,7 @@ class Fate:
             else:
                 self.dropped += 1
                 return ()
-        corrupt = self._chance["corrupt"].happens()
+        corrupt = self._corrupt.happens()
         if self._under_way(arrival) >= self._limit:
             self.dropped += 1
             return ()
@@ -154,19 +169,18 @@ class Fate:
         if self._jumps():
             return arrival
         due = arrival + max(self._jitter.draw(), 0)
-        if self.impairment.rate:
+        if self._rate is not None:
             # The last packet under way is where the link gets free; its wait counts against this packet's delay.
-            due = max(due, self._last if self._last > arrival else 0) + packet_time(size, self.impairment.rate)
-        if due < self._floor or (self.impairment.ordered and due < self._last):
-            due = self._last if self.impairment.ordered else self._floor
-        return self._slots.due(arrival, due, size) if self.impairment.slot else due
+            due = max(due, self._last if self._last > arrival else 0) + packet_time(size, self._rate)
+        if due < self._floor or (self._ordered and due < self._last):
+            due = self._last if self._ordered else self._floor
+        return self._slots.due(arrival, due, size) if self._slotted else due
 
     def _jumps(self) -> bool:
         """Whether the packet goes to the head of the queue (``reorder``): a candidate is each ``gap``-th."""
-        if not self.impairment.reorder:
+        if not self._gap:
             return False
-        gap = self.impairment.gap or 1
-        if self._counter < gap - 1 or not self._chance["reorder"].happens():
+        if self._counter < self._gap - 1 or not self._reorder.happens():
             self._counter += 1
             return False
         self._counter = 0
@@ -185,25 +199,18 @@ class Fate:
 
     def _queue_as(self, in_order: bool) -> None:
         """Keep dues of packets under way in a deque while they ascend, else in a heap."""
-        if in_order != self._in_order:
-            self._in_order = in_order
-            self._dues = deque(sorted(self._dues)) if in_order else sorted(self._dues)
-
-    def _enqueue(self, due: int) -> None:
-        if isinstance(self._dues, deque):
-            self._dues.append(due)
+        if in_order:
+            ascending = deque(sorted(self._dues))
+            self._dues, self._enqueue, self._dequeue = ascending, ascending.append, ascending.popleft
         else:
-            heappush(self._dues, due)
+            heap = sorted(self._dues)
+            self._dues, self._enqueue, self._dequeue = heap, partial(heappush, heap), partial(heappop, heap)
 
     def _under_way(self, arrival: int) -> int:
         """Packets in the queue as of ``arrival``."""
-        dues = self._dues
-        if isinstance(dues, deque):
-            while dues and dues[0] <= arrival:
-                dues.popleft()
-        else:
-            while dues and dues[0] <= arrival:
-                heappop(dues)
+        dues, dequeue = self._dues, self._dequeue
+        while dues and dues[0] <= arrival:
+            dequeue()
         return len(dues)
 
 

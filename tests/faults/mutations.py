@@ -37,8 +37,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a sink that passes everything unimpaired",
-        "agent/dataplane/worker.py",
-        "in fate.decide(arrival, length, held.ecn and ecn_capable(frame)):",
+        "agent/dataplane/forwarding.py",
+        "in fate.decide(arrival, length, fate.marks and ecn_capable(frame)):",
         "in ((arrival, False, False),):",
         (AGENT + "test_a_plan_delays_what_it_matches_and_heals",),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_k8s_netem.agent.dataplane.worker import Stage
+from pytest_k8s_netem.agent.dataplane.forwarding import Stage
 from pytest_k8s_netem.model.impairment import MILLISECOND, Impairment
 from pytest_k8s_netem.model.observed import LATE, StageObserved
 

@@ -1,30 +1,105 @@
-"""Frames that are too long for the user-space worker are told, never lost in silence."""
+"""How frames come to the user-space engine's worker and leave it: in batches, in order, and none lost in silence."""
 
 from __future__ import annotations
 
 import socket
-import sys
+import time
 
 import pytest
 
-from pytest_k8s_netem.agent.dataplane.sockets import FRAME
-from pytest_k8s_netem.agent.dataplane.worker import Port, Stage, Worker
+from pytest_k8s_netem.agent.dataplane.batches import FRAME, SHORT, Receiver, Sender
+from pytest_k8s_netem.agent.dataplane.forwarding import Exit, Forwarder, Port, Stage
 from pytest_k8s_netem.model.impairment import MILLISECOND, Impairment
 
+pytestmark = pytest.mark.needs("linux")
+LONG = SHORT + 1
 
-@pytest.mark.needs("linux")
-def test_a_frame_that_is_too_long_is_dropped_counted_and_told():
-    control, _agent = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    source, stack = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    target, wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with control, _agent, source, stack, target, wire:
-        stage = Stage(Impairment(delay=MILLISECOND, limit=10), seed=1)
-        port = Port(1, "class", (stage,), source, target)
-        for size in (FRAME, FRAME + 1):
-            stack.send(bytes(size))
-        worker = Worker(control)
-        worker._next_count = sys.maxsize  # these are no packet sockets, which count what they lose
-        worker._read(port)
-        seen = stage.read()
+
+@pytest.fixture
+def pair():
+    made: list[socket.socket] = []
+
+    def make() -> tuple[socket.socket, socket.socket]:
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        made.extend(ends)
+        return ends
+
+    yield make
+    for end in made:
+        end.close()
+
+
+class Way:
+    """Stack -> forwarder -> wire, through one class of some stages; these are no packet sockets."""
+
+    def __init__(self, pair, *impairments: Impairment) -> None:
+        self.source, self.stack = pair()
+        target, self.wire = pair()
+        self.stages = [Stage(impairment, seed=1) for impairment in impairments]
+        self.port = Port(1, "class", tuple(self.stages), self.source, Exit(target))
+        self.forwarder = Forwarder()
+
+    def arrived(self) -> list[bytes]:
+        found = []
+        self.wire.setblocking(False)
+        while True:
+            try:
+                found.append(self.wire.recv(FRAME))
+            except BlockingIOError:
+                return found
+
+
+def test_a_frame_that_is_too_long_is_lost_counted_and_told(pair):
+    way = Way(pair, Impairment(delay=MILLISECOND, limit=10))
+    for size in (FRAME, FRAME + 1):
+        way.stack.send(bytes(size))
+    way.forwarder.read(way.port)
+    seen = way.stages[0].read()
     assert (seen["delayed"], seen["dropped"], seen["lost"], seen["lagged"]) == (1, 0, 1, 0)
-    assert port.packets == 2
+    assert way.port.packets == 2
+
+
+@pytest.mark.parametrize("delay", [0, 1, 5 * MILLISECOND])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_long_and_short_frames_keep_their_order_and_their_bytes(pair, delay, stages):
+    way = Way(pair, *(Impairment(delay=delay, limit=100) for _ in range(stages)))
+    sent = [bytes([number]) * (LONG if number % 3 == 0 else 100 + number) for number in range(9)]
+    arrived: list[bytes] = []
+    for frame in sent:
+        way.stack.send(frame)
+    while len(arrived) < len(sent):
+        way.forwarder.read(way.port)
+        way.forwarder.flush()
+        arrived += way.arrived()
+    assert arrived == sent
+    assert not list(way.forwarder.waiting)
+    assert [(seen["passed"], seen["backlog"]) for seen in (stage.read() for stage in way.stages)] == [(9, 0)] * stages
+
+
+def test_a_frame_that_is_refused_is_lost_and_those_around_it_are_not(pair):
+    way = Way(pair, Impairment(limit=100))
+    way.port.exit.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel's least: some 4,600 bytes
+    sent = [bytes([number]) * (1900 if number == 2 else 10) for number in range(5)]
+    way.port.exit.frames += sent
+    way.port.exit.frames[2] = bytes(100_000)
+    way.port.exit.leaving += [(way.stages[0], time.monotonic_ns(), False) for _ in sent]
+    way.forwarder._send(way.port.exit)
+    assert way.arrived() == [frame for number, frame in enumerate(sent) if number != 2]
+    assert way.stages[0].read()["lost"] == 1
+
+
+def test_more_than_one_call_takes_go_in_order(pair):
+    receiver, sender = Receiver(), Sender()
+    ends = pair()
+    sent = [number.to_bytes(2) for number in range(receiver.SLOTS + 3)]
+    taken = 0
+    got: list[bytes] = []
+    while taken < len(sent):
+        try:
+            taken += sender.send(ends[0].fileno(), sent[taken : taken + sender.MOST])
+        except BlockingIOError:
+            got += [bytes(frame) for _, frame in receiver.read(ends[1].fileno())]
+    while len(got) < len(sent):
+        got += [bytes(frame) for _, frame in receiver.read(ends[1].fileno())]
+    assert got == sent
+    assert receiver.read(ends[1].fileno()) == []

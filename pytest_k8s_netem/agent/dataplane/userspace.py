@@ -163,7 +163,7 @@ class UserspaceEngine:
 
     def encoded(self, impairment: Impairment) -> Any:
         """An impairment for the worker; its tables are remembered by digest, by which the worker names them."""
-        from pytest_k8s_netem.agent.dataplane.worker import digest
+        from pytest_k8s_netem.agent.dataplane.forwarding import digest
 
         for table in (impairment.table, impairment.slot.table):
             self.tables[digest(table)] = table
@@ -187,17 +187,15 @@ class UserspaceEngine:
         self, sink: UserspaceSink, interface: Interface, direction: Direction, programs: Mapping[str, bytes | None]
     ) -> None:
         far, ingress = sink.pair.far, direction is Direction.INGRESS
-        for entry in sink.classes:
-            if not entry.stages:
-                continue
-            with sockets.inside(self._namespace):
-                source = sockets.reader(far, programs[entry.id])
-                with source:
-                    target = sockets.sender(far if ingress else interface.name, marked=ingress)
-                    with target:
-                        numbers = [sink.shared[name].number for name in entry.stages]
-                        fields = {"sink": sink.number, "class": entry.id, "stages": numbers}
-                        self.ask("port", (source, target), **fields)
+        with sockets.inside(self._namespace):
+            with sockets.sender(far if ingress else interface.name, marked=ingress) as target:
+                self.ask("sink", (target,), sink=sink.number)
+            for entry in sink.classes:
+                if entry.stages:
+                    numbers = [sink.shared[name].number for name in entry.stages]
+                    fields = {"sink": sink.number, "class": entry.id, "stages": numbers}
+                    with sockets.reader(far, programs[entry.id]) as source:
+                        self.ask("port", (source,), **fields)
 
     def _release(self, sink: UserspaceSink) -> list[int]:
         """Numbers of the stages that nobody uses any more."""
