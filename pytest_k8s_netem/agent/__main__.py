@@ -11,9 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_k8s_netem.model.capabilities import Capabilities
+    from pytest_k8s_netem.agent.trial import Trial
 
 USAGE = "usage: agent keep (--admin-fd N | --socket PATH [--idle SECONDS]) | agent relay --socket PATH"
 
@@ -22,10 +20,10 @@ def main(arguments: list[str]) -> int:
     """Run one of the programs; return its exit status, 2 for a wrong command line."""
     match arguments:
         case ["keep", "--admin-fd", number] if number.isdecimal():
-            capabilities = _begin()
+            trial = _begin()
             from pytest_k8s_netem.agent.serve import keep_locally
 
-            return keep_locally(int(number), capabilities)
+            return keep_locally(int(number), trial)
         case ["keep", "--socket", path]:
             return _keep_here(path, 0)
         case ["keep", "--socket", path, "--idle", seconds] if seconds.isdecimal():
@@ -39,17 +37,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _keep_here(path: str, idle: int) -> int:
-    capabilities = _begin()
+    trial = _begin()
     from pytest_k8s_netem.agent.serve import keep_here
 
-    return keep_here(path, os.environ.get("NETEM_TARGET") or "self", capabilities, idle)
+    return keep_here(path, os.environ.get("NETEM_TARGET") or "self", trial, idle)
 
 
-def _begin() -> Callable[[], Capabilities]:
+def _begin() -> Trial:
     """Let a child find out what the kernel can do while this process loads the rest."""
-    from pytest_k8s_netem.agent.capabilities import begin
+    from pytest_k8s_netem.agent.trial import Trial
 
-    return begin()
+    return Trial()
 
 
 if __name__ == "__main__":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
+import time
 
+from pytest_k8s_netem.agent.trial import Trial
 from pytest_k8s_netem.model.capabilities import BRANCHES, Capabilities, EngineCapability
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SEEDED_SINCE = (6, 6)
 """First Linux whose netem takes a seed (TCA_NETEM_PRNG_SEED)."""
@@ -24,19 +21,15 @@ def probe() -> Capabilities:
 
     :raises OSError: if no child can be made.
     """
-    return begin()()
+    trial = Trial()
+    found = judged(trial.answer())
+    while not trial.over():
+        time.sleep(0.001)
+    return found
 
 
-def begin() -> Callable[[], Capabilities]:
-    """Start trying, beside whatever the caller does next; calling the result, once, waits for what was found.
-
-    :raises OSError: if no child can be made.
-    """
-    found = _in_child(_tried)
-    return lambda: _judged(found())
-
-
-def _judged(found: dict[str, str]) -> Capabilities:
+def judged(found: dict[str, str]) -> Capabilities:
+    """What can be done, by what :meth:`Trial.answer` found."""
     release = os.uname().release
     tried = {name: why for name, why in found.items() if name in _FIXES}
     return Capabilities(
@@ -93,31 +86,3 @@ _FIXES = {
 def _version(release: str) -> tuple[int, ...]:
     digits = (part.partition("-")[0] for part in release.split(".")[:2])
     return tuple(int(part) for part in digits if part.isdigit())
-
-
-def _tried() -> dict[str, str]:
-    from pytest_k8s_netem.agent.trials import try_all
-
-    return try_all()
-
-
-def _in_child(work: Callable[[], dict[str, str]]) -> Callable[[], dict[str, str]]:
-    """Call ``work`` in a child; the result, called once, waits for what it returned; {} if it died."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(read_end)
-            os.write(write_end, json.dumps(work()).encode())  # some hundred bytes: a pipe holds them
-        finally:
-            os._exit(0)
-    os.close(write_end)
-
-    def answer() -> dict[str, str]:
-        with open(read_end, "rb") as pipe:
-            said = pipe.read()
-        os.waitpid(child, 0)
-        found: dict[str, str] = json.loads(said) if said else {}
-        return found
-
-    return answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from pytest_k8s_netem.agent.requests import OBJECT, Refused, identify, problem_of, read
@@ -10,6 +9,7 @@ from pytest_k8s_netem.agent.session import Ownership, Reply, Session
 from pytest_k8s_netem.errors import ImpairmentError, NetemError
 from pytest_k8s_netem.model.codec import WireError
 from pytest_k8s_netem.model.frames import FrameError
+from pytest_k8s_netem.model.frozen import frozen
 from pytest_k8s_netem.model.greeting import CAPABILITIES, INTERFACE
 from pytest_k8s_netem.model.problem import Problem
 
@@ -30,7 +30,7 @@ NAME = "pytest-k8s-netem"
 """What a hello is answered by."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One request on its way through the keeper."""
 

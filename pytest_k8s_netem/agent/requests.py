@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pytest_k8s_netem.model.codec import INT, NUMBER, TEXT, Codec, WireError, many
 from pytest_k8s_netem.model.frames import GUEST_OPS, OWNER_OPS, VERSION
+from pytest_k8s_netem.model.frozen import frozen
 from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
@@ -53,7 +52,7 @@ class Refused(Exception):
         super().__init__("; ".join(map(str, problems)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One frame's op and its decoded fields."""
 

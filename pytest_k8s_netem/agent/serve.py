@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_k8s_netem.agent.session import Session
+    from pytest_k8s_netem.agent.trial import Trial
     from pytest_k8s_netem.model.capabilities import Capabilities
 
+REAPING = 100_000_000
+"""ns between two looks whether the child that tried the kernel is gone."""
 PATIENCE = 500_000_000
 """ns that queued packets get when the agent ends."""
 
 
-def keep_locally(admin_fd: int, capabilities: Callable[[], Capabilities]) -> int:
+def keep_locally(admin_fd: int, trial: Trial) -> int:
     """Serve what the node host brings over an admin socket, until that ends; return the exit status."""
     from pytest_k8s_netem.agent.admin import Admin
 
-    service = Service(capabilities, lingers=False)
+    service = Service(trial, lingers=False)
     sock = socket.socket(fileno=admin_fd)
     sock.set_inheritable(False)
     Admin(service.loop, sock, service, lambda: service.leave(0))
@@ -36,7 +39,7 @@ def keep_locally(admin_fd: int, capabilities: Callable[[], Capabilities]) -> int
     return service.run()
 
 
-def keep_here(path: str, target: str, capabilities: Callable[[], Capabilities], idle: int = 0) -> int:
+def keep_here(path: str, target: str, trial: Trial, idle: int = 0) -> int:
     """Serve the own network namespace over a unix socket, until SIGTERM; return the exit status.
 
     :param idle: s without a session and without a plan in force after which it ends by itself; 0 = never.
@@ -48,7 +51,7 @@ def keep_here(path: str, target: str, capabilities: Callable[[], Capabilities], 
     except OSError as error:
         sys.stderr.write(f"keep: {path}: {error}\n")
         return 1
-    service = Service(capabilities, lingers=True)
+    service = Service(trial, lingers=True)
     try:
         service.add(target, current())
         service.loop.watch(listener.fileno(), lambda _events: service.accept(listener))
@@ -78,15 +81,23 @@ def _listen(path: str) -> socket.socket:
     return listener
 
 
+def _judged(trial: Trial) -> Capabilities:
+    from pytest_k8s_netem.agent.capabilities import judged
+
+    return judged(trial.answer())
+
+
 class Service:
     """A keeper on a loop, with signals.
 
-    :param capabilities: called once, at the first hello.
+    :param trial: asked at the first hello.
     """
 
-    def __init__(self, capabilities: Callable[[], Capabilities], lingers: bool) -> None:
+    def __init__(self, trial: Trial, lingers: bool) -> None:
         self.loop = Loop()
-        self.keeper = Keeper(self.loop, capabilities, lingers)
+        self.keeper = Keeper(self.loop, lambda: _judged(trial), lingers)
+        self._trial = trial
+        self.loop.after(REAPING, self._reap)
         self._leaving = False
         self._woken, wake = socket.socketpair()
         for end in (self._woken, wake):
@@ -165,6 +176,10 @@ class Service:
         :raises Refused: if there is none of that name.
         """
         self.keeper.forget(name, done)
+
+    def _reap(self) -> None:
+        if not self._trial.over():
+            self.loop.after(REAPING, self._reap)
 
     def _open(self, sock: socket.socket) -> None:
         opened: list[Session] = []

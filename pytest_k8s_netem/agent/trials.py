@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _NO_DEVICE = 2**31 - 1
 _NETEM = 1 << 16
+_LEFT_OPEN: list[socket.socket] = []
+"""Until this process ends: to close a packet socket takes longer than all the rest."""
 _NOTHING = bytes(24)  # struct tc_netem_qopt of linux/pkt_sched.h
 _BANDS = struct.pack("=i16x", 2)  # struct tc_prio_qopt of linux/pkt_sched.h
 _NEWUSER = 0x10000000  # CLONE_NEWUSER of linux/sched.h
@@ -89,7 +91,7 @@ def _net_admin() -> None:
 
 
 def _net_raw() -> None:
-    socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0).close()
+    _LEFT_OPEN.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0))
 
 
 def _real_time() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pytest_k8s_netem.model.frozen import frozen
 from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
@@ -20,7 +19,7 @@ BRANCHES = "branches"
 """Of a plan: packets part ways behind a stage, some go on to a further one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EngineCapability:
     """One engine on one kernel.
 
@@ -37,7 +36,7 @@ class EngineCapability:
     unpromised: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interface:
     """A network interface of a target.
 
@@ -53,7 +52,7 @@ class Interface:
     addresses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Capabilities:
     """An agent's kernel: engines in order of preference, classifiers that load, privileges held."""
 

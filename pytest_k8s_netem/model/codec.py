@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from pytest_k8s_netem.model.frozen import defaults as _defaults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,11 +82,15 @@ def pair(first: Codec, second: Codec) -> Codec:
 
 def record(cls: type, **codecs: Codec) -> Codec:
     """A dataclass, as a JSON object without the fields that have their default."""
-    defaults = {f.name: _default(f) for f in dataclasses.fields(cls) if f.name in codecs}
+    defaults = _defaults(cls)
 
     def encode(value: Any) -> dict[str, Any]:
         said = {name: getattr(value, name) for name in codecs}
-        return {name: codecs[name].encode(part) for name, part in said.items() if part != defaults[name]}
+        return {
+            name: codecs[name].encode(part)
+            for name, part in said.items()
+            if name not in defaults or part != defaults[name]
+        }
 
     def decode(data: Any, path: str) -> Any:
         if not isinstance(data, dict):
@@ -94,16 +98,12 @@ def record(cls: type, **codecs: Codec) -> Codec:
         for name in data:
             if name not in codecs:
                 raise WireError(f"{path}.{name}: unknown field")
-        missing = [name for name, value in defaults.items() if value is dataclasses.MISSING and name not in data]
+        missing = [name for name in codecs if name not in defaults and name not in data]
         if missing:
             raise WireError(f"{path}.{missing[0]}: missing")
         return cls(**{name: codecs[name].decode(part, f"{path}.{name}") for name, part in data.items()})
 
     return Codec(encode, decode)
-
-
-def _default(f: dataclasses.Field[Any]) -> Any:
-    return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
 
 
 def tagged(codecs: Mapping[type, Codec]) -> Codec:

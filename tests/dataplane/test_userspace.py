@@ -24,7 +24,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from namespaces import FAMILY, PEER, POD, Two, close, received, two
 
-from pytest_k8s_netem.agent.dataplane import offloads
+from pytest_k8s_netem.agent.dataplane import offloads, sockets
 from pytest_k8s_netem.agent.dataplane.names import COOKIE, is_ours
 from pytest_k8s_netem.agent.dataplane.sockets import RECEIVE_BUFFER
 from pytest_k8s_netem.agent.namespace import entered
@@ -379,6 +379,25 @@ class TestOverload:
         assert seen.passed + seen.lost == count
         assert (seen.dropped, seen.overloaded) == (0, True)
         assert arrived <= seen.passed  # the test's own buffer is smaller
+
+    def test_where_buffers_are_limited_several_make_room_in_turn(self, world, monkeypatch):
+        """Twice what one socket of an ordinary user holds, again and again: the kernel goes round the sockets."""
+
+        def limited(sock, _force, ask, _size):
+            sock.setsockopt(socket.SOL_SOCKET, ask, 212_992)
+            return False
+
+        monkeypatch.setattr(sockets, "_buffer", limited)
+        flow, burst = Flow(world), 2 * 2 * 212_992 // 2304  # what the kernel reckons for a frame of 1,400 bytes
+        with world.impaired(Impairment(), [(flow.match, ("stage",))]) as sink:
+            worker = world.engine.process.pid
+            for turn in range(1, 6):
+                os.kill(worker, signal.SIGSTOP)
+                flow.send(burst, 1400, first=(turn - 1) * burst)
+                os.kill(worker, signal.SIGCONT)
+                wait_until(lambda turn=turn: sink.read()["stage"].passed == turn * burst)
+            assert flow.numbers() == list(range(5 * burst))
+            assert sink.read()["stage"].lost == 0
 
     def test_packets_that_never_reach_the_worker_are_lost(self, world):
         flow = Flow(world)

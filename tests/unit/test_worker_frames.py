@@ -36,7 +36,7 @@ class Way:
         self.source, self.stack = pair()
         target, self.wire = pair()
         self.stages = [Stage(impairment, seed=1) for impairment in impairments]
-        self.port = Port(1, "class", tuple(self.stages), self.source, Exit(target))
+        self.port = Port(1, "class", tuple(self.stages), [self.source], Exit(target))
         self.forwarder = Forwarder()
 
     def arrived(self) -> list[bytes]:

@@ -26,6 +26,7 @@ from pytest_k8s_netem.model.wire import IMPAIRMENT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from typing import Any
 
     from pytest_k8s_netem.model.impairment import Impairment
@@ -110,18 +111,24 @@ class Exit:
 
 
 class Port:
-    """A class of one sink: where its frames come from, the stages they pass, and where they go."""
+    """A class of one sink: where its frames come from, the stages they pass, and where they go.
 
-    __slots__ = ("chain", "exit", "fd", "name", "packets", "sink", "source")
+    :ivar fds: of its sources, the one to read from first.
+    """
 
-    def __init__(self, sink: int, name: str, chain: tuple[Stage, ...], source: socket.socket, leave: Exit) -> None:
+    __slots__ = ("chain", "exit", "fds", "name", "packets", "sink", "sources")
+
+    def __init__(
+        self, sink: int, name: str, chain: tuple[Stage, ...], sources: Sequence[socket.socket], leave: Exit
+    ) -> None:
         self.sink, self.name, self.chain = sink, name, chain
-        self.source, self.fd, self.exit = source, source.fileno(), leave
+        self.sources, self.exit = sources, leave
+        self.fds = deque(source.fileno() for source in sources)
         self.packets = 0
 
     def count_drops(self) -> None:
-        """Note frames that found the socket full since the last look."""
-        if lost := drops(self.source):
+        """Note frames that found the sockets full since the last look."""
+        if lost := sum(map(drops, self.sources)):
             self.chain[0].loses(lost)
 
 
@@ -140,7 +147,12 @@ class Forwarder:
 
     def read(self, port: Port) -> None:
         """Take in what has come for a class."""
-        arrivals = self._receiver.read(port.fd)
+        arrivals = self._receiver.read(port.fds[0])
+        for _ in range(len(port.fds) - 1):
+            if arrivals or self._receiver.left_out:
+                break
+            port.fds.rotate(-1)  # the kernel fills the sources in this order, and moves on when one is nearly full
+            arrivals = self._receiver.read(port.fds[0])
         if self._receiver.left_out:
             port.packets += self._receiver.left_out
             port.chain[0].loses(self._receiver.left_out)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, nested, number, string, text, u32
 from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL, Transport
+from pytest_k8s_netem.model.frozen import frozen
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_GETROUTE = 16, 17, 18, 19, 22, 26
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 13, 18, 20
@@ -25,7 +25,7 @@ _TX_DROPPED = slice(7 * 8, 8 * 8)
 """Where struct rtnl_link_stats64 has it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """A network device.
 
@@ -48,7 +48,7 @@ class Link:
     queue: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """An address on a device, textual; ``index`` is the device's."""
 

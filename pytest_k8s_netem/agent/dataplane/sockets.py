@@ -22,9 +22,12 @@ VNET = 10
 """Bytes of struct virtio_net_hdr."""
 RECEIVE_BUFFER = 64 << 20
 """Bytes that wait in the kernel while the worker is kept from reading, where it may have so many (CAP_NET_ADMIN)."""
+ROOMS = 4
+"""Sockets that share the load where a buffer is limited: each can wait for 400 kB by the kernel's own default."""
 SEND_BUFFER = 8 << 20
 
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR, _PACKET_QDISC_BYPASS, _PACKET_IGNORE_OUTGOING = 263, 6, 15, 20, 23
+_PACKET_FANOUT, _ROLLOVER, _UNIQUE = 18, 3, 0x2000
 _SO_ATTACH_FILTER, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SO_MARK = 26, 32, 33, 35, 36
 _ETH_P_ALL = 0x0003
 
@@ -49,23 +52,39 @@ def inside(namespace: int) -> Iterator[None]:
             yield
 
 
-def reader(device: str, program: bytes | None = None) -> socket.socket:
-    """A socket that takes what arrives on a device: all of it, or what a classic BPF program accepts.
+def readers(device: str, program: bytes | None = None) -> list[socket.socket]:
+    """What takes all that arrives on a device, or what of it a classic BPF program accepts.
+
+    One socket, or where its buffer may not be large several, which the kernel fills one after the other, round and
+    round, moving on from one that is nearly full.
 
     :raises OSError: if the kernel refuses.
     """
-    sock = _packet_socket()
+    made = [_packet_socket()]
     try:
-        sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        _buffer(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        if program is not None:
-            _attach(sock, program)
-        sock.bind((device, _ETH_P_ALL))  # takes frames from here on, none unfiltered
+        if not _begin_to_read(made[0], device, program):
+            made[0].setsockopt(_SOL_PACKET, _PACKET_FANOUT, (_ROLLOVER | _UNIQUE) << 16)
+            group = made[0].getsockopt(_SOL_PACKET, _PACKET_FANOUT) & 0xFFFF
+            while len(made) < ROOMS:
+                made.append(_packet_socket())
+                _begin_to_read(made[-1], device, program)
+                made[-1].setsockopt(_SOL_PACKET, _PACKET_FANOUT, group | _ROLLOVER << 16)
     except OSError:
-        sock.close()
+        for sock in made:
+            sock.close()
         raise
-    return sock
+    return made
+
+
+def _begin_to_read(sock: socket.socket, device: str, program: bytes | None) -> bool:
+    """Take what arrives from here on, none unfiltered; return whether the buffer is as large as wanted."""
+    sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    large = _buffer(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    if program is not None:
+        _attach(sock, program)
+    sock.bind((device, _ETH_P_ALL))
+    return large
 
 
 def sender(device: str, marked: bool = False) -> socket.socket:
@@ -103,12 +122,13 @@ def _packet_socket() -> socket.socket:
     return sock
 
 
-def _buffer(sock: socket.socket, force: int, ask: int, size: int) -> None:
-    """Make a buffer as large as wanted, or as large as this user may."""
+def _buffer(sock: socket.socket, force: int, ask: int, size: int) -> bool:
+    """Make a buffer as large as wanted, or as large as this user may; return whether it is as wanted."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, force, size)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, ask, size)
+    return sock.getsockopt(socket.SOL_SOCKET, ask) >= size
 
 
 def _attach(sock: socket.socket, program: bytes) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, number, string, text
 from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Transport
+from pytest_k8s_netem.model.frozen import frozen
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
@@ -20,7 +20,7 @@ ETH_P_ALL = 0x0003
 _TCMSG = struct.Struct("=BxxxiIII")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stats:
     """Counters of a qdisc or an action: what left it, what it dropped, what waits in it."""
 
@@ -30,7 +30,7 @@ class Stats:
     waiting: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Qdisc:
     """A queueing discipline; ``options`` is the raw TCA_OPTIONS, read by whoever knows the kind."""
 
@@ -42,7 +42,7 @@ class Qdisc:
     stats: Stats = Stats()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filter:
     """A filter on a hook or qdisc; ``protocol`` is the ether type, ``options`` the raw TCA_OPTIONS."""
 

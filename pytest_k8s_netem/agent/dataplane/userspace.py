@@ -194,8 +194,12 @@ class UserspaceEngine:
                 if entry.stages:
                     numbers = [sink.shared[name].number for name in entry.stages]
                     fields = {"sink": sink.number, "class": entry.id, "stages": numbers}
-                    with sockets.reader(far, programs[entry.id]) as source:
-                        self.ask("port", (source,), **fields)
+                    sources = sockets.readers(far, programs[entry.id])
+                    try:
+                        self.ask("port", sources, **fields)
+                    finally:
+                        for source in sources:
+                            source.close()
 
     def _release(self, sink: UserspaceSink) -> list[int]:
         """Numbers of the stages that nobody uses any more."""

@@ -10,7 +10,7 @@ op       fields                                         ok
 =======  =============================================  ======================================================
 stage    stage, seed, impairment                        a new stage of that number
 sink     sink; a descriptor                             a sink, whose frames are sent there
-port     sink, class, stages [number]; a descriptor     a class of that sink, whose frames are read there
+port     sink, class, stages [number]; descriptors      a class of that sink, whose frames are read there
 hold     stage, impairment                              the stage holds it
 read     stages [number]                                {number: what :meth:`Stage.read` says}
 packets  sink                                           {class: packets without probes}
@@ -32,6 +32,7 @@ import time
 from contextlib import suppress
 
 from pytest_k8s_netem.agent.dataplane.forwarding import Exit, Forwarder, Port, Stage
+from pytest_k8s_netem.agent.dataplane.sockets import ROOMS
 from pytest_k8s_netem.agent.forked import alone
 from pytest_k8s_netem.model.impairment import SECOND
 from pytest_k8s_netem.model.wire import IMPAIRMENT
@@ -83,7 +84,7 @@ class Worker:
 
     def _serve(self) -> bool:
         """Answer one request; False once nobody is left to ask."""
-        message, descriptors, _flags, _address = socket.recv_fds(self._control, MAX_MESSAGE, 2)
+        message, descriptors, _flags, _address = socket.recv_fds(self._control, MAX_MESSAGE, ROOMS)
         if not message:
             return False
         request = json.loads(message)
@@ -101,17 +102,19 @@ class Worker:
         self._exits[request["sink"]] = Exit(socket.socket(fileno=descriptors[0]))
 
     def _on_port(self, request: dict[str, Any], descriptors: list[int]) -> None:
-        source = socket.socket(fileno=descriptors[0])
+        sources = [socket.socket(fileno=fd) for fd in descriptors]
         chain = tuple(self._stages[number] for number in request["stages"])
         sink = request["sink"]
-        self._ports[source.fileno()] = Port(sink, request["class"], chain, source, self._exits[sink])
-        self._ready.register(source, select.EPOLLIN)
+        port = Port(sink, request["class"], chain, sources, self._exits[sink])
+        for source in sources:
+            self._ports[source.fileno()] = port
+            self._ready.register(source, select.EPOLLIN)
 
     def _on_hold(self, request: dict[str, Any], _descriptors: list[int]) -> None:
         self._stages[request["stage"]].hold(IMPAIRMENT.decode(request["impairment"]))
 
     def _on_read(self, request: dict[str, Any], _descriptors: list[int]) -> dict[int, Any]:
-        for port in self._ports.values():
+        for port in dict.fromkeys(self._ports.values()):
             port.count_drops()
         return {number: self._stages[number].read() for number in request["stages"]}
 
@@ -120,7 +123,7 @@ class Worker:
 
     def _on_backlog(self, request: dict[str, Any], _descriptors: list[int]) -> int:
         ports = self._of(request["sink"])
-        unread = select.select([port.fd for port in ports], (), (), 0)[0] if ports else []
+        unread = select.select([source for port in ports for source in port.sources], (), (), 0)[0] if ports else []
         return sum(entry[2][0] in ports for entry in self._forwarder.waiting) + bool(unread)
 
     def _on_close(self, request: dict[str, Any], _descriptors: list[int]) -> None:
@@ -131,16 +134,17 @@ class Worker:
             port.chain[index - 1].backlog -= 1
         for port in gone:
             port.count_drops()
-            self._ready.unregister(port.fd)
-            del self._ports[port.fd]
+            for source in port.sources:
+                self._ready.unregister(source)
+                del self._ports[source.fileno()]
         for number in request["stages"]:
             del self._stages[number]
         # Closing a packet socket waits for RCU, tens of milliseconds: not while others' packets are due.
-        sockets = [self._exits.pop(request["sink"]).socket, *(port.source for port in gone)]
+        sockets = [self._exits.pop(request["sink"]).socket, *(source for port in gone for source in port.sources)]
         _thread.start_new_thread(_close, (sockets,))
 
     def _of(self, sink: int) -> list[Port]:
-        return [port for port in self._ports.values() if port.sink == sink]
+        return list(dict.fromkeys(port for port in self._ports.values() if port.sink == sink))
 
 
 def _close(sockets: list[socket.socket]) -> None:
