@@ -82,7 +82,7 @@ def test_nobody_listens_but_on_a_unix_socket() -> None:
 
 def test_frames_are_decoded_in_one_place() -> None:
     """A second reader of frames would be a second one to limit; the others read what their own forks wrote."""
-    forks = {"agent/capabilities.py", "agent/dataplane/worker.py", "agent/dataplane/process.py", "agent/probe/child.py"}
+    forks = {"agent/dataplane/worker.py", "agent/dataplane/process.py", "agent/probe/child.py"}
     assert {ids(path) for path in MODULES if {"json.loads", "json.load"} & set(called(path))} == {
         "model/frames.py",
         *forks,
