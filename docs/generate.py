@@ -108,6 +108,12 @@ def options() -> str:
     )
 
 
+def in_process_role() -> str:
+    """The Role that impairing takes where nothing is installed."""
+    text = (HERE.parent / "fixtures" / "rights" / "in-process.yaml").read_text(encoding="utf-8")
+    return f"```yaml\n{text.strip()}\n```"
+
+
 def vocabulary() -> str:
     """Every word for what happens to a packet."""
     from pytest_k8s_netem.profile.vocabulary import FIELDS
@@ -349,6 +355,7 @@ PARTS: dict[str, Callable[[], str]] = {
     for part in (
         options, vocabulary, units, presets, objects, builtin, flexe, fixtures, handles, errors, cli, constants,
         rights,
+        in_process_role,
     )
 }  # fmt: skip
 """What a page may ask for."""

@@ -42,8 +42,11 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     request.config.stash[SESSION] = opened
     request.config.stash[ARTIFACTS] = _artifacts(request)
     yield opened
-    request.config.stash[NOTICES] = opened.notices(failed=bool(request.session.testsfailed))
-    opened.close()
+    try:
+        failed = bool(request.session.testsfailed)
+        request.config.stash[NOTICES] = opened.notices(failed, request.config.stash[ARTIFACTS])
+    finally:
+        opened.close()
 
 
 SESSION = pytest.StashKey["Session"]()
@@ -93,6 +96,7 @@ def _choices(settings: Settings) -> Choices:
         settings.namespace,
         tuple(settings.allow_namespaces.replace(",", " ").split()),
         settings.controller,
+        k3s_image=settings.k3s_image,
         evidence=settings.evidence != "never",
     )
 

@@ -43,8 +43,8 @@ OPTIONS = (
         "choice",
         "local",
         "What runs the pods: local is the embedded cluster (no Docker); apiserver the same on a real API server; "
-        "kind a cluster in Docker; kubeconfig a cluster that is there",
-        ("local", "apiserver", "kind", "kubeconfig"),
+        "kind a cluster in Docker; k3s the same by Testcontainers; kubeconfig a cluster that is there",
+        ("local", "apiserver", "kind", "k3s", "kubeconfig"),
     ),
     Option(
         "engine",
@@ -76,6 +76,7 @@ OPTIONS = (
     ),
     Option("kind_image", "text", "", "kind: image of the nodes; else KIND_NODE_IMAGE, or kind's own", metavar="IMAGE"),
     Option("kind_config", "text", "", "kind: configuration file, in place of --netem-nodes", metavar="PATH"),
+    Option("k3s_image", "text", "rancher/k3s:v1.34.1-k3s1", "k3s: image of the container", metavar="IMAGE"),
     Option("image", "text", "", "Image of the controller in a registry; else it is built here", metavar="IMAGE"),
     Option("agent_image", "text", "", "Image of the agent in a registry; else it is built here", metavar="IMAGE"),
     Option(
@@ -164,6 +165,7 @@ class Settings(NamedTuple):
     keep: str
     kind_image: str
     kind_config: str
+    k3s_image: str
     image: str
     agent_image: str
     kubeconfig: str

@@ -27,7 +27,7 @@ REQUEST_SECONDS = 30.0
 """For each part of an answer; the API server itself gives up after 60 s."""
 POOL = 64
 """Connections that are kept: all requests at once and a watch of each kind."""
-MERGE_PATCH = "application/merge-patch+json"
+MERGE_PATCH, APPLY_PATCH = "application/merge-patch+json", "application/apply-patch+yaml"
 
 
 class Connection:

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from pytest_k8s_netem.api.connection import MERGE_PATCH
+from pytest_k8s_netem.api.connection import APPLY_PATCH, MERGE_PATCH
 from pytest_k8s_netem.api.objects import key_of, one_namespace, typed
 from pytest_k8s_netem.api.protocol import Change, Kind, Listing, Object
 from pytest_k8s_netem.api.watching import Watch
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.connection import Connection, Stream
 
+MANAGER = "pytest-k8s-netem"
+"""Whose fields they are, in an object's metadata.managedFields."""
 REQUESTS = 16
 """Requests that are under way at once; the others wait."""
 WATCH_SECONDS = 60
@@ -97,6 +99,13 @@ class KubernetesApi:
         """See :meth:`Api.patch`."""
         path = _of(kind, name, namespace, subresource)
         return await self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
+
+    async def apply(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+        """See :meth:`Api.apply`: the server knows which lists are merged, and by what."""
+        new = typed(kind, obj)
+        path = _of(kind, str(new["metadata"].get("name", "")), one_namespace(kind, new["metadata"], namespace))
+        query = {"fieldManager": MANAGER, "force": "true"}
+        return await self._request("PATCH", path, query, body=new, content_type=APPLY_PATCH)
 
     async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
         """See :meth:`Api.delete`; what it owns goes in the background."""

@@ -123,6 +123,14 @@ class MemoryApi:
         new = typed(kind, merged(old, patch))
         return self._out(self._update(key, new, subresource))
 
+    async def apply(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+        """See :meth:`Api.apply`; lists are replaced: here nobody adds to one."""
+        where = one_namespace(kind, obj["metadata"], namespace)
+        key = key_of(kind, str(obj["metadata"].get("name", "")), where)
+        if (key.namespace, key.name) not in self._objects[kind]:
+            return await self.create(kind, obj, namespace)
+        return await self.patch(kind, key.name, obj, where)
+
     async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
         """See :meth:`Api.delete`; a pod on a node stays, marked, until its kubelet deletes it with grace 0."""
         self._delete(key_of(kind, name, namespace), grace)

@@ -65,6 +65,10 @@ class OverlayApi:
         """See :meth:`Api.patch`."""
         return await self._of(kind, namespace).patch(kind, name, patch, namespace, subresource)
 
+    async def apply(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+        """See :meth:`Api.apply`."""
+        return await self._of(kind, _where(obj, namespace)).apply(kind, obj, namespace)
+
     async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
         """See :meth:`Api.delete`."""
         await self._of(kind, namespace).delete(kind, name, namespace, grace=grace)

@@ -44,6 +44,10 @@ class PassingApi:
         """See :meth:`Api.patch`."""
         return await self._api.patch(kind, name, patch, namespace, subresource)
 
+    async def apply(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+        """See :meth:`Api.apply`."""
+        return await self._api.apply(kind, obj, namespace)
+
     async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
         """See :meth:`Api.delete`."""
         await self._api.delete(kind, name, namespace, grace=grace)

@@ -100,6 +100,9 @@ class Api(Protocol):
     ) -> Object:
         """JSON merge patch (RFC 7386); ``subresource="status"`` touches nothing but the status."""
 
+    async def apply(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+        """Make it, or change what is there to what it says and leave all else as it is, additions of others too."""
+
     async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
         """Delete it, or mark it with a deletionTimestamp while it has finalizers."""
 

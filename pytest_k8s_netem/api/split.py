@@ -47,6 +47,10 @@ class SplitApi:
         """See :meth:`Api.patch`."""
         return await self._of(kind).patch(kind, name, patch, namespace, subresource)
 
+    async def apply(self, kind: Kind, obj: Object, namespace: str | None = None) -> Object:
+        """See :meth:`Api.apply`."""
+        return await self._of(kind).apply(kind, obj, namespace)
+
     async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
         """See :meth:`Api.delete`."""
         await self._of(kind).delete(kind, name, namespace, grace=grace)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.cluster.session import Session
     from pytest_k8s_netem.cluster.spec import SpecReader
 
-BLOCK_LEVEL = 100
-"""Order of ``netem.impair`` blocks: behind every marker's level, then by time of entry."""
+BLOCK_LEVEL, RUN_LEVEL = 100, 0
+"""Order of blocks: behind every marker's level, those of no test before them; then by time of entry."""
 
 
 class Block:
@@ -60,9 +60,10 @@ class Netem:
     Blocks nest and add up: a packet that several take meets them in order of entry.
     """
 
-    def __init__(self, session: Session, reader: SpecReader, test: ImpairedTest) -> None:
+    def __init__(self, session: Session, reader: SpecReader, test: ImpairedTest, level: int = BLOCK_LEVEL) -> None:
         self.portal, self.measuring, self.reader = session.portal, session.measuring, reader
         self._provider, self._camera, self.test = session.provider, session.camera, test
+        self._level = level
         self._names: dict[str, Spec] = {}
 
     def make(self, spec: Spec) -> Imposition:
@@ -119,7 +120,7 @@ class Netem:
 
     def _block(self, name: str, arguments: dict[str, Any]) -> Block:
         own = unused_name(name, self._names)
-        spec = Spec(own, arguments, (BLOCK_LEVEL, len(self._names)))
+        spec = Spec(own, arguments, (self._level, len(self._names)))
         self._names[own] = spec
         return Block(self, spec)
 

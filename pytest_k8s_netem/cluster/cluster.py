@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, Kind
+from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, TRAFFICPROFILES, Kind
 from pytest_k8s_netem.cluster import manifests, readiness
 from pytest_k8s_netem.cluster.pod import Pod
 from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.cluster.camera import Camera
+    from pytest_k8s_netem.cluster.chaos import Block, Netem
     from pytest_k8s_netem.cluster.manifests import Source
     from pytest_k8s_netem.cluster.pod import Process
     from pytest_k8s_netem.cluster.provider import Completed, Provider
@@ -55,8 +56,16 @@ class Applied:
 class Cluster:
     """What every provider's cluster can do; ``namespace=""`` is its home: ``default``, or what a kubeconfig names."""
 
-    def __init__(self, provider: Provider, portal: Portal, timeout: float = 60, camera: Camera | None = None) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        portal: Portal,
+        timeout: float = 60,
+        camera: Camera | None = None,
+        impairs: Callable[[str], Netem] | None = None,
+    ) -> None:
         self._provider, self._portal, self._timeout, self._camera = provider, portal, timeout, camera
+        self._impairs, self._chaos = impairs, dict[str, "Netem"]()
 
     def __repr__(self) -> str:
         return f"<Cluster {self.provider}>"
@@ -93,7 +102,12 @@ class Cluster:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-        return str((await api.patch(kind, obj["metadata"]["name"], obj, namespace))["metadata"]["name"]), False
+        name = str(obj["metadata"]["name"])
+        if kind == TRAFFICPROFILES:
+            await api.patch(kind, name, obj, namespace)  # its lists are replaced as wholes
+        else:
+            await api.apply(kind, obj, namespace)
+        return name, False
 
     def _at(self, namespace: str) -> str:
         return namespace or self._provider.home
@@ -175,6 +189,21 @@ class Cluster:
         chosen, number = self._portal.call(readiness.backend(self._provider.api, kind, name, namespace, int(port)))
         return self.pod(chosen, namespace=namespace), number
 
+    def impair(self, *, name: str = "block", namespace: str = "", **arguments: Any) -> Block:
+        """Impair for the length of a ``with`` or ``async with`` block of no test: for fixtures of any scope.
+
+        The arguments are the marker's. What a test's report would say is raised at the block's end: that the impairment
+        was lost, or met no packet. In a test, ``netem.impair`` is what you want.
+
+        :raises ProofError: at its end.
+        """
+        where = self._at(namespace)
+        if where not in self._chaos:
+            if self._impairs is None:
+                raise ClusterError("this cluster was opened without a session, which impairs")
+            self._chaos[where] = self._impairs(where)
+        return self._chaos[where].impair(name=name, **arguments)
+
     def delete_namespace(self, name: str) -> None:
         """Delete a namespace with all in it, and wait until its pods are gone; they get no time to end."""
         self._portal.call(readiness.vacate(self._provider.api, name, self._timeout))
@@ -246,6 +275,10 @@ class Namespace:
         """:meth:`Cluster.forward` here."""
         with self.cluster.forward(target, namespace=self.name) as url:
             yield url
+
+    def impair(self, *, name: str = "block", **arguments: Any) -> Block:
+        """:meth:`Cluster.impair` here."""
+        return self.cluster.impair(name=name, namespace=self.name, **arguments)
 
     def scale(self, deployment: str, replicas: int) -> None:
         """:meth:`Cluster.scale` here."""

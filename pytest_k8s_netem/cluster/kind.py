@@ -84,6 +84,16 @@ class KindProvider(RemoteProvider):
             else ""
         )
 
+    async def save_logs(self, directory: Path) -> str:
+        """Logs of nodes and pods of a cluster that is about to go."""
+        if self._keep or not self._made():
+            return ""
+        try:
+            await self.cluster.export_logs(directory / "kind")
+        except ProviderError as error:
+            return f"the logs of kind cluster {self.cluster.name} cannot be had: {error}"
+        return f"logs of kind cluster {self.cluster.name}: {directory / 'kind'}"
+
     async def load_image(self, name: str) -> None:
         """Bring an image of the local Docker to the nodes."""
         await self.cluster.load(name)

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from pytest_k8s_netem.api.protocol import Api, Kind, Object
     from pytest_k8s_netem.controller.witness import Witness
@@ -81,6 +82,12 @@ class Provider(Protocol):
 
     def remains(self, failed: bool) -> str:
         """Told before :meth:`stop` whether a test failed: what will be left on purpose, in words; "" = nothing."""
+
+    async def save_logs(self, directory: Path) -> str:
+        """Save what explains a failure and goes with the cluster: where it is, in words; "" = nothing goes.
+
+        :param directory: made if it is needed; after :meth:`remains`.
+        """
 
     async def namespace_ready(self, name: str) -> None:
         """Wait until a new namespace takes pods."""

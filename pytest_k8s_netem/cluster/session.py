@@ -6,6 +6,7 @@ import hashlib
 import platform
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 
 from pytest_k8s_netem.api.protocol import NAMESPACES
@@ -15,6 +16,7 @@ from pytest_k8s_netem.cluster.camera import Camera
 from pytest_k8s_netem.cluster.cluster import Cluster, Namespace
 from pytest_k8s_netem.cluster.measuring import Measuring
 from pytest_k8s_netem.cluster.spec import SpecReader
+from pytest_k8s_netem.cluster.wide import wide
 from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.local.refusal import not_linux
 from pytest_k8s_netem.run.directory import RunDirectory
@@ -38,6 +40,7 @@ PROVIDERS = {
     "local": "pytest_k8s_netem.cluster.local:LocalProvider",
     "apiserver": "pytest_k8s_netem.cluster.apiserver:ApiServerProvider",
     "kind": "pytest_k8s_netem.cluster.kind:KindProvider",
+    "k3s": "pytest_k8s_netem.cluster.k3s:K3sProvider",
     "kubeconfig": "pytest_k8s_netem.cluster.kubeconfig:KubeconfigProvider",
 }
 """Where each provider's class is; imported when it is chosen."""
@@ -60,7 +63,7 @@ class Choices:
         file, "" = its current one. :ivar namespace: to work in; "" = the context's.
     :ivar controller: ``cluster``, ``process``, or ``auto``: the one in the cluster, where there is one.
     :ivar allow_namespaces: whose pods may be impaired though this run did not make them; ``*`` = of all.
-    :ivar evidence: whether failing tests are looked at.
+    :ivar k3s_image: of provider k3s. :ivar evidence: whether failing tests are looked at.
     """
 
     provider: str = "local"
@@ -80,6 +83,7 @@ class Choices:
     namespace: str = ""
     allow_namespaces: tuple[str, ...] = ()
     controller: str = "auto"
+    k3s_image: str = ""
     evidence: bool = True
 
 
@@ -96,7 +100,7 @@ class Session:
         self.provider: Provider = _provider(choices.provider)(choices, self.directory.path, self.events)
         run = self.identity.name
         self.camera = Camera(self.provider, self.portal, self.events, run, enabled=choices.evidence)
-        self._cluster = Cluster(self.provider, self.portal, choices.timeout, self.camera)
+        self._cluster = Cluster(self.provider, self.portal, choices.timeout, self.camera, partial(wide, self))
         self._opened: NetemError | bool = False
         self._answering = Answering(self.provider, run, self.directory.path)
         self.measuring = Measuring(self.provider)
@@ -180,13 +184,14 @@ class Session:
         """What became of a test's impairments, JSON-simple."""
         return self._facts.pop(nodeid, [])
 
-    def notices(self, failed: bool) -> list[str]:
+    def notices(self, failed: bool, artifacts: Callable[[], Path]) -> list[str]:
         """What to tell at the end of the run, a sentence each: what could not be promised, what remains on purpose.
 
-        :param failed: whether a test failed; to be told before :meth:`close`.
+        :param failed: whether a test failed; to be told before :meth:`close`. :param artifacts: where logs go then.
         """
         remains = self.provider.remains(failed)
-        return [*self.provider.limits(), *([remains] if remains else [])]
+        logs = self.portal.call(self.provider.save_logs(artifacts())) if failed else ""
+        return [*self.provider.limits(), *filter(None, (remains, logs))]
 
     def close(self) -> None:
         """Take the cluster down and remove the run's files."""

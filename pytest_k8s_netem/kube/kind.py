@@ -77,6 +77,10 @@ class KindCluster:
         if lacking:
             await self.load(*lacking)
 
+    async def export_logs(self, directory: Path) -> None:
+        """Write the logs of nodes and pods there."""
+        await run("kind", "export", "logs", str(directory), "--name", self.name)
+
     async def delete(self) -> None:
         """Delete it; no error if it is gone already."""
         await run("kind", "delete", "cluster", *self._named())

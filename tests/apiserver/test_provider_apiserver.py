@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from provider_conformance import (  # noqa: F401 - pytest collects what is imported
     TestDeployments,
+    TestImpairing,
     TestNamespaces,
     TestObjects,
     TestTrafficProfiles,

@@ -5,21 +5,30 @@ A module imports the classes and the fixtures, and defines ``choices``: the :cla
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import statistics
+import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_k8s_netem.api.protocol import ENDPOINTSLICES, EVENTS, NODES, PODS, REPLICASETS, TRAFFICPROFILES
 from pytest_k8s_netem.cluster.cluster import Namespace
+from pytest_k8s_netem.cluster.pod import CommandFailed
 from pytest_k8s_netem.cluster.session import Choices, Session, open_session
-from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
+from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError, NotApplied, ProofError
 from pytest_k8s_netem.run.retry import blocking_attempts
 
+IN_MEMORY = ("local", "kubeconfig")
+"""Providers whose TrafficProfiles live in this process, as the suite uses them."""
 IMAGE = "python:3.11-slim-bookworm"
+SOON = {"terminationGracePeriodSeconds": 1}
+"""A container's first process is deaf to SIGTERM unless it says otherwise."""
 SERVE = (
     "import http.server, os, sys\n"
     "class Answer(http.server.BaseHTTPRequestHandler):\n"
@@ -49,7 +58,7 @@ def pod(name: str, *command: str, port: int = 0) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": name}},
-        "spec": {"containers": [container(*(command or ("sleep", "infinity")), port=port)]},
+        "spec": {"containers": [container(*(command or ("sleep", "infinity")), port=port)], **SOON},
     }
 
 
@@ -62,7 +71,7 @@ WEB = {
         "selector": {"matchLabels": {"app": "web"}},
         "template": {
             "metadata": {"labels": {"app": "web"}},
-            "spec": {"containers": [container("python3", "-c", SERVE, port=8080)]},
+            "spec": {"containers": [container("python3", "-c", SERVE, port=8080)], **SOON},
         },
     },
 }
@@ -86,7 +95,7 @@ def session(choices: Choices) -> Iterator[Session]:
 def namespace(session: Session) -> Iterator[Namespace]:
     made = session.make_namespace("conformance")
     yield made
-    session.cluster.delete_namespace(made.name)
+    session.end_namespace(made)
 
 
 @pytest.fixture
@@ -140,6 +149,34 @@ class TestObjects:
         for attempt in blocking_attempts(30, AssertionError):
             with attempt:
                 assert len(shop.pods("app=web")) == 1
+
+    def test_a_manifest_is_a_path_a_text_or_an_object(self, namespace: Namespace, tmp_path: Path) -> None:
+        (tmp_path / "two.yaml").write_text("\n---\n".join(json.dumps(pod(name)) for name in ("a", "b")))
+        namespace.apply(tmp_path / "two.yaml")
+        namespace.apply(str(tmp_path / "two.yaml"))
+        namespace.apply(json.dumps(pod("c")) + "\n")
+        namespace.apply([pod("d"), pod("e")])
+        assert [one.name for one in namespace.wait_ready()] == ["a", "b", "c", "d", "e"]
+        assert [one.name for one in namespace.pods("app in (b,d)")] == ["b", "d"]
+        with pytest.raises(ClusterError, match=r"no pod 'x' in namespace '.*'; there are: a, b, c, d, e"):
+            namespace.pod("x")
+
+    def test_a_block_deletes_what_it_made_and_leaves_what_was_there(self, namespace: Namespace) -> None:
+        namespace.apply(pod("before"))
+        labelled = {**pod("before"), "metadata": {"name": "before", "labels": {"app": "before", "seen": "yes"}}}
+        with namespace.apply([labelled, pod("within")]) as applied:
+            namespace.wait_ready()
+            assert [name for _, name, _ in applied.made] == ["within"]
+        assert [one.name for one in namespace.pods()] == ["before"]
+        assert namespace.pod("before").labels["seen"] == "yes"
+
+    def test_a_pod_that_does_not_become_ready_is_told_with_its_log(self, namespace: Namespace) -> None:
+        never = pod("never", "sh", "-c", "echo I wait for nobody; exec sleep infinity", port=9)
+        namespace.apply(never)
+        with pytest.raises(ClusterError) as told:
+            namespace.wait_ready(timeout=8)
+        assert "pod/never: Running" in str(told.value)
+        assert "| I wait for nobody" in str(told.value)
 
 
 class TestDeployments:
@@ -203,6 +240,17 @@ class TestWaysIn:
         with pytest.raises(OSError, match="refused"):
             socket.create_connection((address[0], int(address[1])), 5)
 
+    def test_a_command_that_fails_or_takes_too_long_is_told(self, shop: Namespace) -> None:
+        with pytest.raises(CommandFailed, match="ended with 3\nsorry") as failed:
+            shop.exec("client", ["sh", "-c", "echo sorry >&2; exit 3"])
+        assert (failed.value.completed.returncode, failed.value.completed.stdout) == (3, "")
+        with pytest.raises(ClusterError, match=r"did not end within 0\.5 s"):
+            shop.exec("client", ["sleep", "4000"], timeout=0.5)
+        listing = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
+        for attempt in blocking_attempts(20, AssertionError):
+            with attempt:
+                assert "sleep 4000" not in shop.exec("client", ["sh", "-c", listing]).stdout
+
     def test_a_service_is_a_name(self, shop: Namespace) -> None:
         get = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
         names = {pod.name for pod in shop.pods("app=web")}
@@ -223,7 +271,103 @@ class TestNamespaces:
         assert [pod.name for pod in two.pods()] == ["same"]
         session.cluster.delete_namespace(two.name)
         assert not [pod for pod in listed(session, PODS) if pod["metadata"]["namespace"] in (one.name, two.name)]
-        assert not [event for event in listed(session, EVENTS) if event["metadata"]["namespace"] == one.name]
+        for attempt in blocking_attempts(60, AssertionError):  # its end is the cluster's business, and not waited for
+            with attempt:
+                assert not [event for event in listed(session, EVENTS) if event["metadata"]["namespace"] == one.name]
+
+    def test_one_goes_soon_however_long_its_pods_would_take(self, session: Session) -> None:
+        made = session.make_namespace("a long name, with [characters] that no namespace may have" * 3)
+        assert re.fullmatch(r"netem-[a-z0-9]([-a-z0-9]*[a-z0-9])?", made.name)
+        assert len(made.name) <= 63
+        slow = pod("slow", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
+        slow["spec"]["terminationGracePeriodSeconds"] = 600
+        made.apply(slow)
+        made.wait_ready()
+        began = time.monotonic()
+        session.end_namespace(made)
+        assert time.monotonic() - began < 300, "its pods get no time to end"
+        assert not [one for one in listed(session, PODS) if one["metadata"]["namespace"] == made.name]
+
+    def test_what_names_no_namespace_is_at_home(self, session: Session) -> None:
+        home = session.provider.home
+        with session.cluster.apply(pod("at-home")):
+            session.cluster.wait_ready("app=at-home")
+            assert session.cluster.pod("at-home").namespace == home
+            assert session.cluster.exec("at-home", ["echo", "here"]).stdout == "here\n"
+            assert "at-home" in [one.name for one in session.cluster.pods(namespace=home)]
+        with pytest.raises(ClusterError, match=f"no pod 'at-home' in namespace '{home}'"):
+            session.cluster.pod("at-home")
+
+
+class TestImpairing:
+    """The handle, as ``netem.impair`` and markers give it too."""
+
+    @staticmethod
+    def _median(shop: Namespace) -> float:
+        return TestTrafficProfiles._median(shop)
+
+    def test_a_block_is_an_impairment_that_can_be_changed_and_measured(self, shop: Namespace) -> None:
+        assert self._median(shop) < 50
+        with shop.impair(delay="60ms", pods="app=client", to="app=web") as handle:
+            assert self._median(shop) >= 60
+            assert handle.applied
+            assert handle.engine in ("kernel", "userspace")
+            assert set(handle.observed()) == {f"{shop.name}/client"}
+            handle.assert_rtt(median=("60ms", "160ms"))
+            with pytest.raises(AssertionError, match="asked"):
+                handle.assert_rtt(median=("500ms", "600ms"))
+            handle.update(delay="200ms")
+            assert self._median(shop) >= 200
+            with handle.pause():
+                assert self._median(shop) < 50
+            handle.replace(rtt="100ms", pods="app=client", to="app=web")
+            handle.assert_rtt(median=("100ms", "190ms"))
+        assert self._median(shop) < 50
+        with pytest.raises(NotApplied):
+            handle.observed()
+
+    def test_all_may_be_lost_but_the_way_that_a_test_steers_by(self, shop: Namespace) -> None:
+        connect = "import socket, sys; socket.create_connection((sys.argv[1], 8080), 1)"
+        address = shop.pods("app=web")[0].ip
+        with shop.impair(loss="100%", pods="app=web", direction="both") as handle:
+            failed = shop.exec("client", ["python3", "-c", connect, address], check=False)
+            assert "timed out" in failed.stderr
+            handle.assert_loss("100%")
+            with shop.forward("deploy/web:8080") as url, urllib.request.urlopen(url, timeout=20) as answer:
+                assert answer.status == 200
+        assert shop.exec("client", ["python3", "-c", connect, address]).returncode == 0
+
+    def test_blocks_nest_and_add_up(self, shop: Namespace) -> None:
+        with (
+            shop.impair(delay="40ms", pods="app=client", to="app=web"),
+            shop.impair(delay="50ms", pods="app=web", to="app=client", direction="egress"),
+        ):
+            assert self._median(shop) >= 90
+        assert self._median(shop) < 50
+
+    def test_what_met_nothing_is_no_success(self, shop: Namespace) -> None:
+        with (
+            pytest.raises(ProofError, match="met no packet"),
+            shop.impair(delay="1ms", pods="app=client", to="app=web", ports="udp/9999"),
+        ):
+            pass
+        with shop.impair(delay="1ms", pods="app=client", to="app=web", ports="udp/9999", inert="ignore"):
+            pass
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            ({"pods": "app=nobody", "delay": "1ms"}, "app=nobody selects no pod in namespace .*pod/client"),
+            ({"pods": "app=client", "to": "pod/nobody", "delay": "1ms"}, "pod/nobody selects nothing in namespace"),
+            ({"pods": "app=client", "delay": "1"}, 'delay="1".*"1ms"'),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused_and_changes_nothing(
+        self, shop: Namespace, words: dict[str, str], told: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=told), shop.impair(**words):
+            pass
+        assert self._median(shop) < 50
 
 
 def profile(name: str, namespace: str, **impairment: Any) -> dict[str, Any]:
@@ -274,7 +418,7 @@ class TestTrafficProfiles:
 
     def test_a_bad_one_is_told_with_its_path(self, session: Session, shop: Namespace) -> None:
         name = f"bad-{shop.name}"[:63]
-        if session.provider.name != "local":  # an API server refuses it itself
+        if session.provider.name not in IN_MEMORY:  # an API server refuses it itself
             with pytest.raises(ApiError, match=r"spec\.impairment\.delay"):
                 shop.apply(profile(name, shop.name, delay="100"))
             return

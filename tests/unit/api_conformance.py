@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_k8s_netem.api.protocol import BINDINGS, NAMESPACES, PODS, TRAFFICPROFILES, Api, Change, Kind
+from pytest_k8s_netem.api.protocol import BINDINGS, NAMESPACES, PODS, SERVICES, TRAFFICPROFILES, Api, Change, Kind
 from pytest_k8s_netem.errors import ApiError
 
 Scenario = Callable[[Api, str], Awaitable[None]]
@@ -183,6 +183,22 @@ class TestUpdates:
             await api.create(TRAFFICPROFILES, {"metadata": {"name": "p"}, "spec": {"a": {"b": 1, "c": 2}, "d": [1, 2]}})
             patched = await api.patch(TRAFFICPROFILES, "p", {"spec": {"a": {"b": None, "e": {"f": None}}, "d": [3]}})
             assert patched["spec"] == {"a": {"c": 2, "e": {}}, "d": [3]}
+
+        run(scenario)
+
+    def test_apply_makes_and_changes_and_leaves_the_rest(self, run: Run) -> None:
+        async def scenario(api: Api, namespace: str) -> None:
+            ports = [{"name": "a", "port": 80, "protocol": "TCP"}]
+            obj = {"metadata": {"name": "s", "labels": {"k": "v"}}, "spec": {"ports": ports, "selector": {"app": "x"}}}
+            made = await api.apply(SERVICES, obj, namespace)
+            await api.patch(SERVICES, "s", {"metadata": {"annotations": {"of": "others"}}}, namespace)
+            less = {"metadata": {"name": "s"}, "spec": {"ports": ports, "selector": {"app": "y"}}}
+            changed = await api.apply(SERVICES, less, namespace)
+            assert changed["metadata"]["uid"] == made["metadata"]["uid"]
+            assert changed["metadata"]["annotations"]["of"] == "others"
+            assert changed["spec"]["selector"] == {"app": "y"}
+            with refused(400, "BadRequest"):
+                await api.apply(SERVICES, {**less, "metadata": {"name": "s", "namespace": "elsewhere"}}, namespace)
 
         run(scenario)
 
