@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Protocol
 
     from pytest_k8s_netem.agent.dataplane.engine import Engine
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
         fd: int
         """The namespace's descriptor."""
+
+        def looking(self) -> AbstractContextManager[None]:
+            """Within the body, which changes nothing, may ask the kernel for each list once only."""
 
         def interfaces(self) -> tuple[Interface, ...]:
             """Its devices, ours left out."""

@@ -18,6 +18,7 @@ from pytest_k8s_netem.model.problem import Problem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from pytest_k8s_netem.agent.dataplane.engine import Engine
     from pytest_k8s_netem.agent.ground import Hooked
@@ -43,6 +44,10 @@ class Netns:
         self._engines: dict[str, Engine] = {}
         self._clsacts: set[int] = set()
         self._marked: dict[int, int] = {}
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Ask the kernel for each list once within the body, which changes nothing."""
+        return self.netlink.looking()
 
     def interfaces(self) -> tuple[Interface, ...]:
         """Its devices, ours left out.

@@ -131,10 +131,11 @@ class Target:
 
         :raises OSError: if the namespace cannot be read.
         """
-        if self.held is None:
-            leaving = self._drains.busy or self.prepared is not None
-            return observe_healed(self.name, self.ground, self._healed_by, leaving)
-        return replace(observe(self.name, self.ground, self.held, self.counters), checks=self.checks)
+        with self.ground.looking():
+            if self.held is None:
+                leaving = self._drains.busy or self.prepared is not None
+                return observe_healed(self.name, self.ground, self._healed_by, leaving)
+            return replace(observe(self.name, self.ground, self.held, self.counters), checks=self.checks)
 
     def reseed(self) -> None:
         """Let random states that a probe has drawn from start anew: netem does with each message that seeds it."""

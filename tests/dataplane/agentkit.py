@@ -211,6 +211,11 @@ class Agent:
         line.ok("hello", role="guest")
         return line
 
+    def worker(self) -> int:
+        """The one child that there is, once the one that tried the kernel has gone."""
+        wait_for("one child", lambda: len(self.children()) == 1)
+        return self.children()[0]
+
     def children(self) -> list[int]:
         return [
             int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()

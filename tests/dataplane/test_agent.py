@@ -228,7 +228,7 @@ def test_the_end_of_the_owners_stream_heals(agent: Any, pod: Any, engine: str) -
 def test_a_killed_worker_takes_the_filters_off(agent: Any, pod: Any) -> None:
     owner = agent.owner()
     owner.impose(plan_of("userspace", slow(50), EGRESS, INGRESS))
-    (worker,) = agent.children()
+    worker = agent.worker()
     os.kill(worker, signal.SIGKILL)
     event = owner.event("healed")
     assert event["cause"] == "worker"
@@ -387,7 +387,7 @@ def test_a_refusal_half_way_changes_nothing(agent: Any, pod: Any, engine: str, s
 def test_a_hung_worker_takes_the_filters_off(agent: Any, pod: Any) -> None:
     owner = agent.owner()
     owner.impose(plan_of("userspace", slow(50)))
-    (worker,) = agent.children()
+    worker = agent.worker()
     os.kill(worker, signal.SIGSTOP)
     assert owner.event("healed")["cause"] == "worker"
     assert fastest(pod) < 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -165,6 +166,9 @@ class FakeEngine:
 class FakeGround:
     kernel: FakeKernel
     fd: int = -1
+
+    def looking(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def interfaces(self) -> tuple[Interface, ...]:
         return tuple(

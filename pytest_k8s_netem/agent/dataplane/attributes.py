@@ -39,13 +39,13 @@ def text(kind: int, value: str) -> bytes:
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(type, payload) of each attribute in order; stops at the first that is cut off."""
-    at = 0
-    while at + 4 <= len(data):
+    at, end = 0, len(data)
+    while at + 4 <= end:
         length, kind = _HEADER.unpack_from(data, at)
-        if length < 4 or at + length > len(data):
+        if length < 4 or at + length > end:
             return
         yield kind & _TYPE_MASK, data[at + 4 : at + length]
-        at += length + (-length % 4)
+        at += length + 3 & ~3
 
 
 def by_type(data: bytes) -> dict[int, bytes]:

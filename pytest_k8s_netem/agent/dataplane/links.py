@@ -66,7 +66,7 @@ class Links(Transport):
 
         :raises OSError: if the kernel refuses.
         """
-        return [_link(data) for data in self.dump(RTM_GETLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0))]
+        return self.listed(RTM_GETLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0), _link)
 
     def link(self, which: str | int) -> Link:
         """The device of that name or index.

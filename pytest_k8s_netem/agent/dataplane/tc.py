@@ -63,7 +63,7 @@ class TrafficControl(Transport):
 
         :raises OSError: if the kernel refuses.
         """
-        found = map(_qdisc, self.dump(RTM_GETQDISC, _TCMSG.pack(0, index or 0, 0, 0, 0)))
+        found = self.listed(RTM_GETQDISC, _TCMSG.pack(0, 0, 0, 0, 0), _qdisc)  # of all devices, whichever is named
         return [qdisc for qdisc in found if index is None or qdisc.index == index]
 
     def add_qdisc(
@@ -118,7 +118,7 @@ class TrafficControl(Transport):
 
         :raises OSError: if the kernel refuses.
         """
-        found = map(_filter, self.dump(RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, 0)))
+        found = self.listed(RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, 0), _filter)
         return [entry for entry in found if entry.handle]  # handle 0 announces a priority, it is no filter
 
     def add_filter(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from contextlib import contextmanager
 
 from pytest_k8s_netem.agent.dataplane.attributes import by_type, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self, TypeVar
+
+    T = TypeVar("T")
 
 # linux/netlink.h
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x2, 0x4, 0x10
@@ -38,6 +41,7 @@ class Transport:
         self.sock = sock
         self._sequence = 0
         self._received = memoryview(bytearray(_RECEIVE))
+        self._listed: dict[tuple[int, bytes], list[Any]] | None = None
 
     @classmethod
     def open(cls) -> Self:
@@ -96,6 +100,26 @@ class Transport:
             if not interrupted:
                 return found
         raise BlockingIOError(11, "the kernel's tables change faster than they can be read")
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Ask for each list once within the body, which changes nothing: several questions, one look."""
+        self._listed = {}
+        try:
+            yield
+        finally:
+            self._listed = None
+
+    def listed(self, kind: int, body: bytes, read: Callable[[bytes], T]) -> list[T]:
+        """What :meth:`dump` brings, each read by ``read``; see :meth:`looking`.
+
+        :raises OSError: as :meth:`dump`.
+        """
+        if self._listed is None:
+            return [read(data) for data in self.dump(kind, body)]
+        if (kind, body) not in self._listed:
+            self._listed[kind, body] = [read(data) for data in self.dump(kind, body)]
+        return self._listed[kind, body]
 
     def _exchange(self, kind: int, body: bytes, flags: int) -> Iterator[tuple[int, int, bytes]]:
         """Messages that answer one request, its acknowledgement or end of dump included."""
