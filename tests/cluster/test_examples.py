@@ -10,7 +10,9 @@ import pytest
 from nested import PYTEST
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = sorted(path.parent.name for path in (ROOT / "examples").glob("*/test_*.py"))
+ELSEWHERE = {"containers"}
+"""Run by the lane that has Docker."""
+FOLDERS = sorted({path.parent.name for path in (ROOT / "examples").glob("*/test_*.py")} - ELSEWHERE)
 PROGRAMS = {"redis": "redis", "redis_failover": "redis", "postgres": "postgres"}
 """Folders whose thing under test is a program that a machine may not have."""
 
