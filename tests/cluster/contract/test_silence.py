@@ -79,7 +79,7 @@ def test_a_blackhole_can_have_one_direction(netem, ann, bob):
         ("blackhole", {"loss": "50%"}, 'loss="50%": a blackhole loses every packet'),
         ("blackhole", {"rtt": "5ms"}, "rtt="),
         ("blackhole", {"dealy": "5ms"}, "dealy: unknown field; did you mean delay"),
-        ("partition", {"inert": "perhaps"}, "inert='perhaps'"),
+        ("partition", {"inert": "perhaps"}, 'inert="perhaps"'),
     ],
 )
 def test_an_option_that_contradicts_is_refused(netem, ann, bob, kind, options, told):
