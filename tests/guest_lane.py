@@ -1,8 +1,8 @@
 """``python tests/guest_lane.py [TESTS]``: pytest --netem-guest where a guest can run; elsewhere say what is missing.
 
-Without arguments it runs what is judged by engine, on the one that only this kernel has, in two guests side by side: a
-guest has one CPU. A stranger's machine without user-mode-linux passes with a word; ``NETEM_TESTS_MISSING=fail`` (CI)
-makes it a failure.
+Without arguments it runs what is measured by engine, on the one that only this kernel has; ``--all`` adds what is
+judged by engine, in a second guest beside the first: a guest has one CPU. A stranger's machine without user-mode-linux
+passes with a word; ``NETEM_TESTS_MISSING=fail`` (CI) makes it a failure.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from pathlib import Path
 
 from pytest_k8s_netem.guest.needs import requirements
 
-SHARES = (
-    ("-k", "not userspace", "tests/dataplane", "tests/cluster/effects"),
-    ("-k", "kernel and not userspace", "tests/cluster/contract", "tests/cluster/test_examples.py", "tests/faults"),
-)
+MEASURED = ("-k", "not userspace", "tests/dataplane", "tests/cluster/effects", "tests/cluster/test_examples.py")
+JUDGED = ("-k", "kernel and not userspace", "tests/cluster/contract", "tests/faults")
 """What each guest runs; the rest does not ask which engine it is."""
 
 
@@ -27,11 +25,18 @@ def main() -> int:
     """Exit status of the lane."""
     problems = requirements()
     if not problems:
-        return run((tuple(sys.argv[1:]),) if sys.argv[1:] else SHARES)
+        return run(shares(tuple(sys.argv[1:])))
     fails = os.environ.get("NETEM_TESTS_MISSING") == "fail"
     sys.stdout.write(f"guest lane {'failed' if fails else 'skipped'}:\n")
     sys.stdout.writelines(f"  {problem}\n" for problem in problems)
     return int(fails)
+
+
+def shares(said: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """What the arguments mean, a guest each."""
+    if said == ("--all",):
+        return MEASURED, JUDGED
+    return (said or MEASURED,)
 
 
 def run(shares: tuple[tuple[str, ...], ...]) -> int:
