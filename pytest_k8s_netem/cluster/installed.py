@@ -8,7 +8,7 @@ from pytest_k8s_netem.api.protocol import LEASES, NAMESPACES, PODS, ROLEBINDINGS
 from pytest_k8s_netem.api.rights import Right, missing
 from pytest_k8s_netem.controller import waiting
 from pytest_k8s_netem.controller.channel import ChannelClosed
-from pytest_k8s_netem.controller.evidence_client import RemoteWitness
+from pytest_k8s_netem.controller.evidence_client import AGAIN_WITHIN, RemoteWitness
 from pytest_k8s_netem.controller.leases import LEASE
 from pytest_k8s_netem.controller.runlease import RunLease
 from pytest_k8s_netem.controller.stream import StreamChannel
@@ -37,12 +37,15 @@ class Installed:
     """Implements :class:`pytest_k8s_netem.cluster.control.Control`; ``netem install`` has been here.
 
     :param identity: of this process, whose Lease its profiles name.
+    :param again_within: seconds in which a controller that cannot be asked is asked again.
     """
 
-    def __init__(self, cluster: Api, sockets: Sockets, identity: Identity) -> None:
+    def __init__(
+        self, cluster: Api, sockets: Sockets, identity: Identity, *, again_within: float = AGAIN_WITHIN
+    ) -> None:
         self.api: Api = cluster
         self.attachments: Attachments | None = None  # its controller is not on this machine
-        self._witness = RemoteWitness(self._open)
+        self._witness = RemoteWitness(self._open, again_within)
         self._sockets, self._identity = sockets, identity
         self._lease = RunLease(cluster, NAMESPACE, f"run-{identity.name}", identity.labels())
 

@@ -52,7 +52,7 @@ async def of_cluster(kubeconfig: str | None, context: str | None) -> Observation
             if error.status != 404:
                 raise
             raise ClusterError(f"{where} knows no TrafficProfiles: netem install") from None
-        witness = Installed(api, Sockets(api.connection), Identity.of()).witness
+        witness = Installed(api, Sockets(api.connection), Identity.of(), again_within=0).witness
         return Observation(where, await _all_seen(listing.items, witness))
     finally:
         await api.close()
