@@ -146,12 +146,8 @@ class KernelSink:
         return found
 
     def backlog(self) -> int:
-        """Packets queued now; may count one twice where stages are nested, is 0 only when none is there."""
-        waiting = 0
-        for tree in self._trees.values():
-            qdiscs = tree.read()
-            waiting += sum(qdiscs[p.handle].stats.waiting for p in tree.placed if p.handle in qdiscs)
-        return waiting
+        """Packets in the sink now; may count one twice where stages are nested, is 0 only when none is there."""
+        return sum(tree.waiting() for tree in self._trees.values())
 
     def watch(self) -> int | None:
         """Nothing of it can die by itself."""

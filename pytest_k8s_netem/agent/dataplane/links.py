@@ -21,8 +21,8 @@ RT_TABLE_MAIN, RTN_UNICAST = 254, 1
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
-_TX_DROPPED = slice(7 * 8, 8 * 8)
-"""Where struct rtnl_link_stats64 has it."""
+_STATS = struct.Struct("=8Q")
+"""How struct rtnl_link_stats64 begins: packets, bytes, errors, drops, each received and sent."""
 
 
 @frozen
@@ -33,6 +33,7 @@ class Link:
     :ivar mac: ``02:00:00:00:00:01``; "" if it has none. :ivar alias: free text, "" = none.
     :ivar carrier: whether the layer below is there. :ivar peer: index of a veth's other end; 0 = none.
     :ivar unsent: packets that were to leave by it and were dropped. :ivar queue: transmit queue length in packets.
+    :ivar inside: of an ``ifb``, packets that have left its qdisc and have not been given back yet.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Link:
     peer: int = 0
     unsent: int = 0
     queue: int = 0
+    inside: int = 0
 
 
 @frozen
@@ -193,6 +195,7 @@ def _mac(written: str) -> bytes:
 def _link(data: bytes) -> Link:
     _family, _type, index, flags, _change = _IFINFOMSG.unpack_from(data)
     found = by_type(data[_IFINFOMSG.size :])
+    received, sent, _, _, _, _, refused, unsent = _STATS.unpack_from(found.get(IFLA_STATS64, bytes(_STATS.size)))
     return Link(
         index,
         string(found.get(IFLA_IFNAME, b"")),
@@ -203,8 +206,9 @@ def _link(data: bytes) -> Link:
         carrier=bool(flags & IFF_LOWER_UP),
         alias=string(found.get(IFLA_IFALIAS, b"")),
         peer=number(found.get(IFLA_LINK, b"")),
-        unsent=number(found.get(IFLA_STATS64, b"")[_TX_DROPPED]),
+        unsent=unsent,
         queue=number(found.get(IFLA_TXQLEN, b"")),
+        inside=received - refused - sent - unsent,  # ifb_xmit and ifb_ri_tasklet of drivers/net/ifb.c
     )
 
 

@@ -112,6 +112,17 @@ class Tree:
             return {}
         return {qdisc.handle: qdisc for qdisc in self._netlink.qdiscs(self.index)}
 
+    def waiting(self) -> int:
+        """Packets that are queued, or that the device has taken from its qdiscs and not given back yet.
+
+        May count one twice, is 0 only when none is there.
+
+        :raises OSError: if the kernel refuses, ENODEV if the device is gone.
+        """
+        qdiscs = {qdisc.handle: qdisc for qdisc in self._netlink.qdiscs(self.index)}
+        queued = sum(qdiscs[placed.handle].stats.waiting for placed in self.placed if placed.handle in qdiscs)
+        return queued + self._netlink.link(self.index).inside  # read last: a packet goes this way
+
     def close(self) -> Removal:
         """Begin to remove the device with all that is queued on it."""
         return Removal(self._netlink, self.index)
