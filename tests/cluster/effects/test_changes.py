@@ -34,6 +34,10 @@ class Load:
         """All came, once, in order."""
         assert [arrival.number for arrival in self.arrivals] == list(range(self.stream.sent))
 
+    def assert_complete(self) -> None:
+        """All came, once."""
+        assert sorted(arrival.number for arrival in self.arrivals) == list(range(self.stream.sent))
+
 
 @contextmanager
 def load(road: Road, direction: str = "egress") -> Iterator[Load]:
@@ -80,7 +84,7 @@ def test_a_shorter_delay_loses_nothing(road: Road) -> None:
     with road.impair(delay="90ms") as profile:
         with load(road) as traffic:
             profile.update(delay="30ms")
-        assert sorted(arrival.number for arrival in traffic.arrivals) == list(range(traffic.stream.sent))
+        traffic.assert_complete()
         assert 30 - EARLY <= traffic.arrivals[-1].delay < 90
 
 
@@ -90,14 +94,16 @@ def test_a_neighbours_coming_and_going_is_not_felt(road: Road, direction: str) -
     with road.impair(**STEADY, **way):
         with load(road, direction) as traffic, road.impair(delay="5ms", ports="tcp/80", **way):
             traffic.stream.reaches(100)
-        traffic.assert_whole()
+        # The kernel's queues before and after are two: after a stall they catch up in either order, so who is late may
+        # be overtaken there.
+        traffic.assert_whole() if road.engine == "userspace" else traffic.assert_complete()
         on_time([arrival.delay for arrival in traffic.arrivals], 30)
 
 
 def test_healing_loses_nothing(road: Road) -> None:
     with load(road) as traffic, road.impair(**STEADY):
         traffic.stream.reaches(100)
-    assert sorted(arrival.number for arrival in traffic.arrivals) == list(range(traffic.stream.sent))
+    traffic.assert_complete()
     assert traffic.arrivals[-1].delay < 30
 
 
