@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pages import blocks, file, files
 
 pytestmark = pytest.mark.needs("netns")
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-test.md"
-GUIDES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+ELSEWHERE = {"attach-containers.md"}
+"""Guides that the lane with Docker follows."""
+GUIDES = sorted(page for page in (ROOT / "docs" / "how-to").glob("*.md") if page.name not in ELSEWHERE)
 NEEDS = {"real-programs.md": "redis"}
 """Programs that a guide's tests are about."""
-_BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^ *```", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"# ([\w-]+\.(?:py|yaml))\n")
 _COMMAND = re.compile(r"\$ pytest\b(?P<arguments>.*)\n")
-
-
-def blocks(page: Path) -> Iterator[str]:
-    """The code blocks of a page."""
-    for match in _BLOCK.finditer(page.read_text(encoding="utf-8")):
-        yield textwrap.dedent(match["text"])
-
-
-def files(page: Path) -> Iterator[tuple[str, str]]:
-    """Blocks that are files, (name, text): their first line is a comment with the file's name."""
-    for text in blocks(page):
-        if named := _FILE.match(text):
-            yield named[1], text
 
 
 def outcomes(text: str) -> dict[str, int]:
@@ -44,8 +30,8 @@ def follow(page: Path, pytester: pytest.Pytester) -> int:
     """Write each file and run each command, top to bottom; the number of commands."""
     commands = 0
     for text in blocks(page):
-        if named := _FILE.match(text):
-            (pytester.path / named[1]).write_text(text, encoding="utf-8")
+        if name := file(text):
+            (pytester.path / name).write_text(text, encoding="utf-8")
         elif command := _COMMAND.match(text):
             commands += 1
             result = pytester.runpytest_subprocess(*shlex.split(command["arguments"]))

@@ -11,11 +11,14 @@ from pathlib import Path
 import beside
 import pytest
 from beside import docker
+from pages import files
 from people import ROOT
 
 pytestmark = [pytest.mark.needs("linux", "root", "docker", "redis"), pytest.mark.timeout(400)]
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "containers"
+PROJECT = Path(__file__).parents[2]
+EXAMPLES = PROJECT / "examples" / "containers"
+GUIDE = PROJECT / "docs" / "how-to" / "attach-containers.md"
 TAG = "netem-test-redis:1"
 DOCKERFILE = f"""
 FROM {beside.IMAGE}
@@ -51,6 +54,12 @@ def test_testcontainers(run, image):
     source = (EXAMPLES / "test_redis.py").read_text(encoding="utf-8")
     suite = run(ROOT, source, NETEM_REDIS_IMAGE=image, TESTCONTAINERS_RYUK_DISABLED="true")
     assert suite.outcomes == {"passed": 5}, suite.output
+
+
+def test_the_guides_tests_pass(run, image):
+    [(_name, source)] = files(GUIDE)
+    suite = run(ROOT, source.replace("redis:7", image), TESTCONTAINERS_RYUK_DISABLED="true")
+    assert suite.outcomes == {"passed": 2}, suite.output
 
 
 def test_the_docker_client_and_an_attached_container_that_is_the_client(run, user, image):
