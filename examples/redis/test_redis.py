@@ -48,12 +48,12 @@ def visits(store):
 
 
 def test_healthy(visits):
-    assert visits()["times"][5] < 0.01
+    assert visits()["times"][5] < 0.05
 
 
 @pytest.mark.netem(rtt="50ms", pods="app=app", to="app=redis", ports="tcp/6379")
 def test_every_command_pays_the_round_trip(visits):
-    assert visits()["times"][5] == pytest.approx(0.05, abs=0.01)
+    assert 0.05 < visits()["times"][5] < 0.1
 
 
 @pytest.mark.netem(loss="5%", pods="app=app", to="app=redis", direction="both")
