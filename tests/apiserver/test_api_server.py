@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import api_conformance as suite
 import pytest
 from control_plane import Lab, control_plane
 
@@ -24,15 +24,6 @@ from pytest_k8s_netem.local.collector import Collector
 from pytest_k8s_netem.local.namespaces import Namespaces
 
 pytestmark = pytest.mark.needs("apiserver")
-
-_spec = importlib.util.spec_from_file_location(
-    "api_conformance", Path(__file__).parents[1] / "unit" / "api_conformance.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-suite = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = suite
-_spec.loader.exec_module(suite)
 
 TestObjects = suite.TestObjects
 TestBindings = suite.TestBindings

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import yaml
 from control_plane import Lab, control_plane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from profile_objects import profiles, spots, with_change
 
 from pytest_k8s_netem.api.protocol import DEFINITIONS, TRAFFICPROFILES
 from pytest_k8s_netem.cluster.controlplane import program
@@ -29,15 +28,6 @@ ROOT = Path(__file__).parents[2]
 OWN = ROOT / "fixtures" / "profiles"
 UPSTREAM = ROOT.parent / "shared" / "data" / "k8s-netem" / "kubernetes" / "example"
 PATH = "/apis/k8s-netem.riasc.eu/v1/trafficprofiles"
-
-_spec = importlib.util.spec_from_file_location(
-    "profile_objects", Path(__file__).parents[1] / "unit" / "test_profile_objects.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-objects = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = objects
-_spec.loader.exec_module(objects)
 
 SAMPLE = settings(
     suppress_health_check=[*HealthCheck], deadline=None, max_examples=150, database=None, derandomize=True
@@ -87,7 +77,7 @@ def plain(profile: Any) -> Any:
 
 
 @SAMPLE
-@given(profile=objects.profiles())
+@given(profile=profiles())
 def test_what_the_parser_can_mean_is_taken(lab: Lab, profile: Any) -> None:
     assert judged(lab, plain(profile))[1] == ""
 
@@ -107,8 +97,8 @@ VALUES = st.sampled_from(
 @pytest.mark.parametrize("name", ["builtin", "flexe", "native"])
 def test_a_changed_object_is_judged_alike(lab: Lab, name: str, data: Any, value: Any) -> None:
     obj = load(OWN / f"{name}.yaml")
-    spots = [path for path in objects.spots(obj) if path and path[0] == "spec"]
-    changed = objects.with_change(obj, data.draw(st.sampled_from(spots)), value)
+    spec = [path for path in spots(obj) if path and path[0] == "spec"]
+    changed = with_change(obj, data.draw(st.sampled_from(spec)), value)
     made, theirs = judged(lab, changed)
     ours = unreadable(made)
     if theirs:
@@ -120,7 +110,7 @@ def test_a_changed_object_is_judged_alike(lab: Lab, name: str, data: Any, value:
 @pytest.mark.parametrize("name", ["builtin", "flexe", "script", "native"])
 def test_an_unknown_field_anywhere_is_kept(lab: Lab, name: str) -> None:
     obj = load(OWN / f"{name}.yaml")
-    for path in objects.spots(obj["spec"]):
+    for path in spots(obj["spec"]):
         place = obj["spec"]
         for key in path:
             place = place[key]

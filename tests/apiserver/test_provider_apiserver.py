@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from provider_conformance import (  # noqa: F401 - pytest collects what is imported
-    TestDeployments,
-    TestImpairing,
-    TestNamespaces,
-    TestObjects,
-    TestTrafficProfiles,
-    TestWaysIn,
-    namespace,
-    session,
-    shop,
-)
+from provider_conformance import *  # noqa: F403 - pytest collects what is imported
 
 from pytest_k8s_netem.cluster.session import Choices
 

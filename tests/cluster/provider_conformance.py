@@ -24,6 +24,19 @@ from pytest_k8s_netem.cluster.session import Choices, Session, open_session
 from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError, NotApplied, ProofError
 from pytest_k8s_netem.run.retry import blocking_attempts
 
+__all__ = (
+    "IMAGE",
+    "TestDeployments",
+    "TestImpairing",
+    "TestNamespaces",
+    "TestObjects",
+    "TestTrafficProfiles",
+    "TestWaysIn",
+    "namespace",
+    "session",
+    "shop",
+)
+
 IN_MEMORY = ("local", "kubeconfig")
 """Providers whose TrafficProfiles live in this process, as the suite uses them."""
 IMAGE = "python:3.11-slim-bookworm"

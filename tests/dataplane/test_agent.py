@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import agentkit as kit
 import pytest
 from network_state import without_clsact
 
@@ -29,13 +29,6 @@ from pytest_k8s_netem.model.plan import Check, Class, Direction, Plan, Stage
 from pytest_k8s_netem.model.ranges import Ranges
 from pytest_k8s_netem.model.timeline import Segment, Timeline
 from pytest_k8s_netem.model.wire import CHECK, OBSERVED
-
-_spec = importlib.util.spec_from_file_location("agentkit", Path(__file__).with_name("agentkit.py"))
-assert _spec is not None
-assert _spec.loader is not None
-kit: Any = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = kit
-_spec.loader.exec_module(kit)
 
 pytestmark = pytest.mark.needs("root", "tc", "ping")
 

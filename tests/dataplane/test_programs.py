@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import select
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packets import MATCHES, first_of, frames
 
 from pytest_k8s_netem.agent.dataplane import bpf, filters
 from pytest_k8s_netem.agent.dataplane.assembler import Program
@@ -24,17 +23,10 @@ from pytest_k8s_netem.model.plan import Class, Direction
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.needs("netns")]
 
-_file = Path(__file__).parents[1] / "unit" / "test_bpf.py"
-_spec = importlib.util.spec_from_file_location("frames_and_matches", _file)
-assert _spec is not None
-assert _spec.loader is not None
-random = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(random)
-
 ETH_P_ALL = 0x0003
 SO_ATTACH_FILTER = 26
-LISTS = st.lists(st.lists(random.MATCHES, min_size=1, max_size=3), min_size=1, max_size=4)
-FRAMES = st.lists(random.frames(), min_size=1, max_size=12)
+LISTS = st.lists(st.lists(MATCHES, min_size=1, max_size=3), min_size=1, max_size=4)
+FRAMES = st.lists(frames(), min_size=1, max_size=12)
 IN_THE_KERNEL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -114,7 +106,7 @@ def test_packet_sockets_take_what_their_class_takes_first(
         wire.drain(sock)
     for frame in frames:
         wire.input.send(frame)
-        expected = random.first_of(classes, frame)
+        expected = first_of(classes, frame)
         if expected is not None:
             select.select([sockets[expected]], [], [], 10)
         assert [wire.drain(sock) for sock in sockets] == [
@@ -134,7 +126,7 @@ def test_filters_take_what_their_class_takes_first(wire: Wire, groups: list[list
         counted = counts(hooked, len(frames))
     finally:
         hooked.remove()
-    expected = [random.first_of(classes, frame) for frame in frames]
+    expected = [first_of(classes, frame) for frame in frames]
     # A class of matches that are all empty has no filter.
     assert {name: count for name, count in counted.items() if count} == {
         str(at): expected.count(at) for at in sorted(set(expected))

@@ -13,15 +13,12 @@ import select
 import signal
 import socket
 import struct
-import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from namespaces import FAMILY, PEER, POD, Two, close, received, two
 
 from pytest_k8s_netem.agent.dataplane import offloads, sockets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -12,11 +11,12 @@ from pathlib import Path
 
 from beside import until
 from people import Who
+from watched import Watched
 
 PASSED_ON = ("PATH", "LANG", "DOCKER_HOST", "TESTCONTAINERS_RYUK_DISABLED")
 
 
-class Suite:
+class Suite(Watched):
     """Started when it is made; ``conftest.py`` is :mod:`suite_conftest`."""
 
     def __init__(self, folder: Path, who: Who, source: str, *options: str, **environment: str) -> None:
@@ -32,7 +32,7 @@ class Suite:
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env |= {"HOME": str(self.home), "TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
         env |= {"DOCKER_BUILDKIT": "0", **who.environment, **environment}
-        self._output = folder / "output"
+        self.printed = folder / "output"
         argv = [
             *who.become,
             who.python,
@@ -44,7 +44,7 @@ class Suite:
             "--netem-missing=fail",
             *options,
         ]
-        with self._output.open("wb") as output:
+        with self.printed.open("wb") as output:
             self.process = subprocess.Popen(
                 argv,
                 env=env,
@@ -54,21 +54,6 @@ class Suite:
                 stderr=output,
                 start_new_session=True,
             )
-
-    def ended(self, patience: float = 200) -> int:
-        """Wait for its end; the exit status."""
-        return self.process.wait(patience)
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text(errors="replace")
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """As the last line has it: ``{"passed": 1, "error": 1}``."""
-        last = next((line for line in reversed(self.output.splitlines()) if re.match(r"=+ .* in .*s", line)), "")
-        found = re.findall(r"(\d+) (passed|failed|error|skipped|warning)", last)
-        return {word: int(number) for number, word in found}
 
     def reached(self, sign: str) -> None:
         """Wait until the suite has come to a place."""

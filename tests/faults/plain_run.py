@@ -13,12 +13,13 @@ from pathlib import Path
 
 from nested import PYTEST
 from processes import Living, children, command, descendants, living, still, until, with_environment
+from watched import Watched
 
 BOUND = 10.0
 """Seconds within which everything is gone: the contract says 1 for the network; the reaper may take 3 on top."""
 
 
-class Run:
+class Run(Watched):
     """A pytest process in a process group, a home and temporary folders of its own.
 
     :ivar seen: every process that :meth:`look` has met, the run's own first.
@@ -35,8 +36,8 @@ class Run:
         (self.suite / "conftest.py").write_text(Path(__file__).with_name("suite_conftest.py").read_text())
         (self.suite / "test_it.py").write_text("import pytest\n\n" + textwrap.dedent(source))
         (self.suite / "pytest.ini").write_text("[pytest]\n")
-        self._output = folder / "output"
-        with self._output.open("wb") as output:
+        self.printed = folder / "output"
+        with self.printed.open("wb") as output:
             self.process = subprocess.Popen(
                 [*PYTEST, "-v", *options, str(self.suite)],
                 cwd=self.suite,
@@ -121,21 +122,6 @@ class Run:
     def interrupt(self) -> None:
         """Ctrl-C."""
         os.killpg(self.process.pid, signal.SIGINT)
-
-    def ended(self, patience: float = 60.0) -> int:
-        """Wait for the end; the exit status."""
-        return self.process.wait(patience)
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text(errors="replace")
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """As the last line has it: ``{"passed": 1, "error": 1}``."""
-        last = next((line for line in reversed(self.output.splitlines()) if re.match(r"=+ .* in .*s", line)), "")
-        found = re.findall(r"(\d+) (passed|failed|error|skipped|xfailed|xpassed|warning)", last)
-        return {word: int(number) for number, word in found}
 
     def nothing_left(self) -> None:
         """No process, device, mount or file of the run is there, or comes to be gone in time."""

@@ -5,17 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from provider_conformance import (  # noqa: F401 - pytest collects what is imported
-    IMAGE,
-    TestDeployments,
-    TestImpairing,
-    TestNamespaces,
-    TestObjects,
-    TestTrafficProfiles,
-    TestWaysIn,
-    namespace,
-    shop,
-)
+from provider_conformance import *  # noqa: F403 - pytest collects what is imported
+from provider_conformance import IMAGE
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from provider_conformance import (  # noqa: F401 - pytest collects what is imported
-    TestDeployments,
-    TestImpairing,
-    TestNamespaces,
-    TestObjects,
-    TestTrafficProfiles,
-    TestWaysIn,
-    namespace,
-    session,
-    shop,
-)
+from provider_conformance import *  # noqa: F403 - pytest collects what is imported
 
 from pytest_k8s_netem.cluster.session import Choices
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import fakeground
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -24,13 +22,6 @@ from pytest_k8s_netem.model.match import Match
 from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Check
 from pytest_k8s_netem.model.wire import CHECK, OBSERVED, plan_codec
-
-_spec = importlib.util.spec_from_file_location("fakeground", Path(__file__).with_name("fakeground.py"))
-assert _spec is not None
-assert _spec.loader is not None
-fakeground: Any = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = fakeground
-_spec.loader.exec_module(fakeground)
 
 KNOWN: dict[str, PeerSet] = {}
 PEERS = PeerSet.from_networks([(4, 10 << 24, 8), (6, 0xFD << 120, 8)])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import fakeground
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,13 +18,6 @@ from pytest_k8s_netem.model.plan import Class, Direction, Plan, Stage
 from pytest_k8s_netem.model.ranges import Ranges
 from pytest_k8s_netem.model.timeline import Segment, Timeline
 from pytest_k8s_netem.model.wire import OBSERVED, plan_codec
-
-_spec = importlib.util.spec_from_file_location("fakeground", Path(__file__).with_name("fakeground.py"))
-assert _spec is not None
-assert _spec.loader is not None
-fakeground: Any = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = fakeground
-_spec.loader.exec_module(fakeground)
 
 House, Speaker, plan_of = fakeground.House, fakeground.Speaker, fakeground.plan_of
 SLOW, SLOWER = fakeground.SLOW, fakeground.SLOWER

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
+import api_conformance as suite
 import pytest
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import NAMESPACES, TRAFFICPROFILES, Change
 from pytest_k8s_netem.errors import ApiError, ConfigError
 from pytest_k8s_netem.model.problem import Problem
-
-_spec = importlib.util.spec_from_file_location("api_conformance", Path(__file__).with_name("api_conformance.py"))
-assert _spec is not None
-assert _spec.loader is not None
-suite = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = suite
-_spec.loader.exec_module(suite)
 
 TestObjects = suite.TestObjects
 TestBindings = suite.TestBindings
