@@ -1,22 +1,25 @@
 """What a controller finds of the one before it: the part of a profile's status that only its writer reads again.
 
-Agents keep their plans while controllers change; this keeps what the controller alone knew: since when, which pods were
-chosen, which gaps there were.
+Agents keep their plans while controllers change; this keeps what the controller alone knew: what was in force, since
+when, which pods were chosen, which gaps there were.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_k8s_netem.controller.evidence import Gap
 from pytest_k8s_netem.controller.moments import microtime, unix
+from pytest_k8s_netem.profile.native import render_profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from pytest_k8s_netem.api.protocol import Object
+    from pytest_k8s_netem.profile.trafficprofile import TrafficProfile
 
 ENDED = "Ended"
 """Reason of Applied=False: the profile's duration is over."""
@@ -24,6 +27,8 @@ MOST_GAPS = 20
 """Gaps that a status lists: the latest."""
 MOST_CHOSEN = 5000
 """Entries of pods chosen once that a status keeps; of more a later controller chooses anew, by the same seed."""
+LONGEST_SPEC = 200_000
+"""Characters of a spec that a status keeps a second time: an object of Kubernetes has 1.5 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Inheritance:
     :ivar generation: the one that was in force; 0 = none was. :ivar ended: the one whose duration is over; 0 = none.
     :ivar started: unix time of its first time in force.
     :ivar chosen: see World.chosen; None = it does not say. :ivar gaps: those that were seen.
+    :ivar spec: what was in force, whatever the object has been edited to since; None = it does not say.
     """
 
     generation: int = 0
@@ -40,14 +46,22 @@ class Inheritance:
     started: float | None = None
     chosen: frozenset[str] | None = None
     gaps: tuple[Gap, ...] = ()
+    spec: Object | None = None
 
 
 NOTHING = Inheritance()
 
 
-def written(started: float | None, chosen: Collection[str] | None, gaps: Iterable[Gap]) -> Object:
-    """The fields of a status that :func:`read` reads."""
+def written(
+    started: float | None, chosen: Collection[str] | None, gaps: Iterable[Gap], good: TrafficProfile | None = None
+) -> Object:
+    """The fields of a status that :func:`read` reads.
+
+    What is in force is one text, for a merge patch would mix the fields of two.
+    """
     found: Object = {} if started is None else {"startedAt": microtime(started)}
+    if good is not None and len(text := json.dumps(render_profile(good)["spec"])) <= LONGEST_SPEC:
+        found["inForce"] = text
     if chosen is not None and len(chosen) <= MOST_CHOSEN:
         found["chosen"] = sorted(chosen)
     if listed := [_gap(gap) for gap in gaps][-MOST_GAPS:]:
@@ -71,6 +85,7 @@ def read(obj: Object) -> Inheritance:
         unix(status.get("startedAt")),
         frozenset(map(str, chosen)) if isinstance(chosen, list) else None,
         tuple(gap for part in gaps if (gap := _read_gap(part))) if isinstance(gaps, list) else (),
+        _spec(status.get("inForce")),
     )
 
 
@@ -83,6 +98,14 @@ def _read_gap(said: Any) -> Gap | None:
     if not isinstance(said, dict) or (start := unix(said.get("start"))) is None:
         return None
     return Gap(str(said.get("pod", "")), start, unix(said.get("end")), str(said.get("cause", "")))
+
+
+def _spec(said: object) -> Object | None:
+    try:
+        found = json.loads(said) if isinstance(said, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _number(said: object) -> int:

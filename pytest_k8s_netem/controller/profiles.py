@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
@@ -78,6 +79,9 @@ class ProfileState:
         self.started, self.inherited = past.started, past.started is not None
         if self.generation == past.generation:
             self.good = self.declared
+        elif past.spec is not None:
+            with suppress(ConfigError):  # written by a version that knew other words
+                self.good = _parsed({**self.obj, "spec": past.spec})
         self.ended = self.generation == past.ended
 
     def read(self, obj: Object) -> None:
@@ -85,7 +89,7 @@ class ProfileState:
         self.obj, self.generation = obj, int(obj["metadata"].get("generation", 0))
         self.seen, self.refusal, self.declared, self.vain = time.time(), None, None, False
         try:
-            declared = parse({**obj, "metadata": {**obj["metadata"], "generation": 0}})  # equal if nothing is changed
+            declared = _parsed(obj)
         except ConfigError as error:
             self.refusal = ("Accepted", "Invalid", str(error))
             return
@@ -97,6 +101,11 @@ class ProfileState:
             self.refusal = ("Accepted", "ScriptNotSupported", why)
             return
         self.declared = self.good if declared == self.good else declared
+
+
+def _parsed(obj: Object) -> TrafficProfile:
+    """Equal for all generations that say the same."""
+    return parse({**obj, "metadata": {**obj["metadata"], "generation": 0}})
 
 
 def _nobodys(_: Object) -> bool:

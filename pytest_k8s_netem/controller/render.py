@@ -64,7 +64,10 @@ class Renderer:
             "spared": self.spared(state.name),
             "skewMicroseconds": round(state.skew * 1e6),
             **inheritance.written(
-                state.started, self._rounds.index.world.chosen.get(state.uid), self._gaps.of(state.name)
+                state.started,
+                self._rounds.index.world.chosen.get(state.uid),
+                self._gaps.of(state.name),
+                None if state.ended else state.good,
             ),
         }
 

@@ -73,7 +73,8 @@ class Takeover:
                 self._gaps.open(name, target.key, cause or "its agent was started anew", since)
 
     async def _attached(self, state: ProfileState) -> set[str]:
-        pods = pods_of(Index(self._keeper.world), state.declared.pods) if state.declared is not None else frozenset()
+        profile = state.good or state.declared
+        pods = pods_of(Index(self._keeper.world), profile.pods) if profile is not None else frozenset()
         there = sorted(pod for pod in pods if pod in self._keeper.running_since)
         results = await asyncio.gather(*(self._attach(pod) for pod in there), return_exceptions=True)
         missing = [result for result in results if isinstance(result, ImpairmentError)]

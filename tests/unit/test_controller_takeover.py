@@ -13,6 +13,8 @@ from pytest_k8s_netem.controller import inheritance, waiting
 from pytest_k8s_netem.controller.evidence import Gap
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
+from pytest_k8s_netem.profile.native import API_VERSION, KIND
+from pytest_k8s_netem.profile.parse import parse
 
 
 class Succession(Bed):
@@ -145,6 +147,64 @@ def test_a_profile_changed_meanwhile_replaces_what_is_in_force_without_a_gap() -
     play(scenario)
 
 
+NONSENSE = {"spec": {"impairment": {"delay": "soon"}}}
+
+
+async def refused(bed: Succession, name: str = "slow") -> None:
+    while conditions(await bed.api.get(TRAFFICPROFILES, name))["Accepted"] != ("False", "Invalid"):
+        await asyncio.sleep(0.001)
+    await until(lambda: name not in bed.controller._status._touched)
+
+
+def test_a_profile_edited_to_nonsense_meanwhile_keeps_its_effect() -> None:
+    async def scenario(bed: Succession) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        await bed.die()
+        await bed.api.patch(TRAFFICPROFILES, "slow", NONSENSE)
+        for _ in range(2):  # the next but one finds a status that says "not accepted"
+            await bed.succeed()
+            await refused(bed)
+            await until(lambda: bed.controller._book.states["slow"].handled == 2)
+            assert bed.delays("web-0") == [100]
+            assert {op for op, _ in bed.agent.ops} <= {"observe", "renew"}
+            evidence = await bed.controller.evidence("slow")
+            assert evidence.gaps == ()
+            assert list(evidence.pods) == ["default/web-0"], "nobody would renew its lease"
+            await bed.die()
+        await bed.api.patch(TRAFFICPROFILES, "slow", {"spec": {"impairment": {"delay": "50ms"}}})
+        await bed.succeed()
+        await waiting.verified(bed.api, "slow", 3, 10)
+        assert bed.delays("web-0") == [50]
+        await bed.heal()
+
+    play(scenario)
+
+
+def test_nonsense_deleted_meanwhile_is_healed_before_it_goes() -> None:
+    async def scenario(bed: Succession) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        await bed.die()
+        await bed.api.patch(TRAFFICPROFILES, "slow", NONSENSE)
+        await bed.api.delete(TRAFFICPROFILES, "slow")
+        await bed.succeed()
+        await waiting.gone(bed.api, "slow", 10)
+        assert bed.agent.plans == {}
+
+    play(scenario)
+
+
+def test_what_is_in_force_is_told_by_statuses_that_may_be_written() -> None:
+    typed = {"apiVersion": API_VERSION, "kind": KIND}
+    small = parse({**profile("slow"), **typed})
+    assert inheritance.read({"status": {**inheritance.written(1.0, None, (), small), "conditions": []}}).spec
+    peers = tuple({"ipBlock": {"cidr": f"10.{n // 256}.{n % 256}.0/24"}} for n in range(20_000))
+    large = profile("slow")
+    large["spec"]["egress"] = [{"to": list(peers)}]
+    assert "inForce" not in inheritance.written(1.0, None, (), parse({**large, **typed}))
+
+
 def test_a_duration_that_is_over_stays_over() -> None:
     async def scenario(bed: Succession) -> None:
         await bed.pod("web-0")
@@ -199,9 +259,10 @@ def test_pods_chosen_once_stay_chosen_and_gaps_stay_told() -> None:
 
 
 def test_a_status_that_somebody_else_wrote_is_not_believed() -> None:
-    for status in (None, [], {"conditions": "yes"}, {"conditions": [7], "gaps": [1, {"start": "never"}], "chosen": 3}):
+    strange = {"conditions": [7], "gaps": [1, {"start": "never"}], "chosen": 3, "inForce": "{"}
+    for status in (None, [], {"conditions": "yes"}, strange, {**strange, "inForce": "[1]"}):
         found = inheritance.read({"status": status})
-        assert (found.generation, found.started, found.chosen, found.gaps) == (0, None, None, ())
+        assert (found.generation, found.started, found.chosen, found.gaps, found.spec) == (0, None, None, (), None)
 
 
 def test_what_is_written_is_read() -> None:
