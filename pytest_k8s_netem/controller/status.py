@@ -72,9 +72,12 @@ class StatusWriter:
         self._written: dict[str, _Written] = {}
         self._touched: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._stopped = False
 
     def touch(self, name: str) -> None:
         """The profile's status may have changed."""
+        if self._stopped:
+            return
         if name in self._touched:
             self._again.add(name)
             return
@@ -87,7 +90,8 @@ class StatusWriter:
         self._written.pop(name, None)
 
     async def stop(self) -> None:
-        """Write no more."""
+        """Write no more, whatever timers still touch."""
+        self._stopped = True
         for task in list(self._touched.values()):
             task.cancel()
         await asyncio.gather(*self._touched.values(), return_exceptions=True)
