@@ -71,6 +71,12 @@ SHAPES = (
         f"cut into packets where packets count, and for rates below {SLOW // 10**6} Mbit/s",
         "cut into packets where packets count",
     ),
+    (
+        "Order of packets while a plan changes its shape",
+        "kept",
+        "kept by packets that are on time: there is a queue before and one after the change, and after a stall of the "
+        "processor both catch up, in either order",
+    ),
 )
 """What depends on more than one field: (what, user space, kernel)."""
 
