@@ -92,11 +92,10 @@ def _taken(plan: Plan, observed: Observed, stage: Stage) -> Effect:
 
 
 def _done(stage: Stage, seen: StageObserved, packets: int) -> Effect:
-    """A stage's own counters; where every packet that passes is delayed, those that passed were."""
-    always = all(one.delay > one.jitter or one.rate for one in stage.timeline.impairments)
-    delayed = (
-        seen.delayed if seen.delayed is not None else seen.passed if always and _constant(stage.timeline) else None
-    )
+    """A stage's own counters; where all that passes is delayed, what passed was, and what still waits."""
+    delayed = seen.delayed
+    if delayed is None and _always_delays(stage.timeline):
+        delayed = seen.passed + seen.backlog
     chances = _chances(stage.timeline)
     counts = {
         "delayed": delayed,
@@ -110,8 +109,8 @@ def _done(stage: Stage, seen: StageObserved, packets: int) -> Effect:
     return Effect(passed=seen.passed, dropped=seen.dropped, expected_changes=changed, uncounted=blind, **known)
 
 
-def _constant(timeline: Timeline) -> bool:
-    return timeline.only is not None
+def _always_delays(timeline: Timeline) -> bool:
+    return timeline.only is not None and (timeline.only.delay > timeline.only.jitter or bool(timeline.only.rate))
 
 
 def _chances(timeline: Timeline) -> dict[str, float]:

@@ -184,6 +184,7 @@ COUNTED = {"delayed": 0, "duplicated": 0, "corrupted": 0, "reordered": 0}
         (Impairment(loss=Bernoulli(0.001)), {"passed": 9, "dropped": 1, **COUNTED}, Outcome.EXERCISED),
         (Impairment(loss=Bernoulli(0.001)), {"passed": 10}, Outcome.UNEXERCISED),
         (Impairment(delay=5), {"passed": 10}, Outcome.EXERCISED),
+        (Impairment(delay=5), {"backlog": 10}, Outcome.EXERCISED),
         (Impairment(delay=5), {"passed": 10, **COUNTED}, Outcome.UNEXERCISED),
         (Impairment(corrupt=Bernoulli(0.5)), {"passed": 10}, Outcome.EXERCISED),
         (Impairment(corrupt=Bernoulli(0.001)), {"passed": 10}, Outcome.UNEXERCISED),
