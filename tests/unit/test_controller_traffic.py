@@ -335,6 +335,25 @@ def test_a_lost_stream_is_a_gap_only_if_the_agent_healed(heals: bool) -> None:
     with_bed(scenario)
 
 
+@pytest.mark.parametrize("steps", range(20))
+def test_evidence_asked_for_at_any_moment_of_a_reconnect_opens_no_gap(steps: int) -> None:
+    """The loop is in the same state after as many steps, so every moment comes, on a machine of any speed."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bed.agent.cut(heals=False)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        evidence = await bed.controller.evidence("slow")
+        assert (set(evidence.pods), evidence.gaps) == ({"default/web-0"}, ())
+        assert len(bed.seen(events.ChannelLost)) == 1
+        assert bed.delays("web-0") == [100]
+        await bed.heal()
+
+    with_bed(scenario)
+
+
 def test_an_agent_that_does_not_come_back_is_a_gap_and_holds_no_healing_up() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
