@@ -57,7 +57,6 @@ class Run(Watched):
             "XDG_RUNTIME_DIR": str(self.runtime),
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "COLUMNS": "200",
         }
 
