@@ -87,7 +87,10 @@ class Connection:
     def headers(self) -> dict[str, str]:
         """The credentials that travel as headers, renewed if they were about to expire."""
         settings = self._configuration.auth_settings().values()
-        return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
+        found = {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
+        # Clients 36.0.0 and some after it load a token under a name that their settings do not look for.
+        token = None if found else self._configuration.get_api_key_with_prefix("authorization")
+        return {"authorization": token} if token else found
 
     def tls(self) -> ssl.SSLContext | None:
         """What a connection of another library needs; None for plain HTTP."""
