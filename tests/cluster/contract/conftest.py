@@ -51,9 +51,9 @@ def by_engine(engine: str, _netem_session: Any) -> None:
     _netem_session.choices = replace(_netem_session.choices, engine=engine)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def people(netem_cluster: Any) -> Iterator[Any]:
-    """The cluster, with three pods and a Service in namespace ``default``."""
+    """The cluster, with three pods and a Service in namespace ``default``; a test leaves them as they are."""
     pods = [manifest("ann", tier="front"), manifest("bob", tier="back"), manifest("cid", tier="back")]
     with netem_cluster.apply([*pods, service("shop", "bob")]):
         netem_cluster.wait_ready()

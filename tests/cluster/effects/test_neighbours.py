@@ -57,8 +57,8 @@ def test_other_peoples_qdiscs_filters_and_rules_stay(road: Road, fresh_pod: Any)
         assert all(qdisc in during["qdiscs"] for qdisc in before["qdiscs"])
         for same in ("rules -4", "rules -6", "iptables", "eth0 offloads"):
             assert during.get(same) == before.get(same), same
-        eth0 = [entry for entry in during["addresses"] if entry["ifname"] == "eth0"]
-        assert eth0 == [entry for entry in before["addresses"] if entry["ifname"] == "eth0"]
+        eth0 = [entry for entry in during["links"] if entry["ifname"] == "eth0"]
+        assert eth0 == [entry for entry in before["links"] if entry["ifname"] == "eth0"]
     assert state(fresh_pod) == before
 
 
