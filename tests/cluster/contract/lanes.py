@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+from contextlib import ExitStack
 from typing import Any
 
 LATE = "200ms"
@@ -67,6 +68,21 @@ def late(source: Any, target: Any, **how: Any) -> bool:
 def arrives(source: Any, target: Any, **how: Any) -> bool:
     """Whether a datagram arrives."""
     return took(source, target, within=how.pop("within", VANISHED), **how) != float("inf")
+
+
+def reached(*pairs: tuple[Any, Any], port: int = 4000, within: float = VANISHED) -> list[bool]:
+    """For each (source, target) whether a datagram arrives; all are sent at once and share the wait.
+
+    Targets that occur twice get the datagrams at ports of their own.
+    """
+    with ExitStack() as stack:
+        theres = [stack.enter_context(bound(target, port + at)) for at, (_, target) in enumerate(pairs)]
+        for at, (source, target) in enumerate(pairs):
+            stack.enter_context(bound(source)).sendto(b"x", (address(target), port + at))
+        missing, end = set(theres), time.monotonic() + within
+        while missing and (left := end - time.monotonic()) > 0:
+            missing -= set(select.select(list(missing), [], [], left)[0])
+        return [there not in missing for there in theres]
 
 
 def eventually(condition: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lanes import LATE, arrives, eventually, late, manifest
+from lanes import LATE, arrives, eventually, late, manifest, reached
 
 from pytest_k8s_netem.errors import ConfigError
 
@@ -103,8 +103,8 @@ def test_a_count_that_chooses_nothing_is_refused(impair, people, count):
 
 def test_a_partition_keeps_the_pods_of_its_start_and_their_replacements(netem, people, bob, web):
     with netem.partition("app=web", "app=bob"):
-        assert not any(arrives(pod, bob) for pod in web().values())
+        assert not any(reached(*((pod, bob) for pod in web().values())))
         assert not arrives(replaced(people, web, min(web())), bob)
         people.scale("web", 5)
         people.wait_ready()
-        assert sum(arrives(pod, bob) for pod in web().values()) == 1, "a fifth pod is nobody's replacement"
+        assert sum(reached(*((pod, bob) for pod in web().values()))) == 1, "a fifth pod is nobody's replacement"

@@ -65,28 +65,35 @@ def stranger(people):
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize(
-    ("spec", "marker", "here", "there"),
-    [
-        ({}, "", True, False),
-        ({}, ', namespaces="other"', False, True),
-        ({}, ', namespaces="*"', True, True),
-        ({"namespaceSelector": {"matchLabels": {"team": "b"}}}, "", False, True),
-    ],
-    ids=["confined", "marker names another", "marker names all", "the file's own selector"],
-)
-def test_its_pods_are_those_of_the_tests_namespace(suite, pytester, spec, marker, here, there):
-    written(pytester, **spec)
+def test_its_pods_are_those_of_the_tests_namespace(suite, pytester):
+    """Unless the marker or the file says otherwise."""
+    written(pytester)
+    written(pytester, "own", namespaceSelector={"matchLabels": {"team": "b"}})
     result = suite(
         ELSEWHERE
-        + f"""
-@pytest.mark.netem(profile="wan.yaml"{marker})
-def test_it(ann, bob, stranger):
-    assert late(ann, bob) is {here}
-    assert late(stranger, bob) is {there}
+        + """
+def check(ann, bob, stranger, here, there):
+    assert late(ann, bob) is here
+    assert late(stranger, bob) is there
+
+@pytest.mark.netem(profile="wan.yaml")
+def test_confined(ann, bob, stranger):
+    check(ann, bob, stranger, True, False)
+
+@pytest.mark.netem(profile="wan.yaml", namespaces="other")
+def test_another(ann, bob, stranger):
+    check(ann, bob, stranger, False, True)
+
+@pytest.mark.netem(profile="wan.yaml", namespaces="*")
+def test_all(ann, bob, stranger):
+    check(ann, bob, stranger, True, True)
+
+@pytest.mark.netem(profile="own/wan.yaml")
+def test_the_files_own_selector(ann, bob, stranger):
+    check(ann, bob, stranger, False, True)
 """
     )
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=4)
 
 
 @pytest.mark.usefixtures("engine")
@@ -106,53 +113,47 @@ def test_it(ann, bob, stranger):
     result.assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("spec", "told"),
-    [
-        ({"type": "Builtin", "parameters": {"netem": {"delay": 0.1}}}, "*spec.type*one object speaks one of them*"),
-        ({"impairment": {"delay": 100}}, "*spec.impairment.delay=100: a bare number*delay: 100ms*"),
-        ({"impairment": {"dealy": "1ms"}}, "*spec.impairment.dealy*did you mean delay*"),
-        ({"podSelectro": {}}, "*spec.podSelectro: unknown field*podSelector*"),
-    ],
-)
-def test_what_is_wrong_is_told_with_its_path(suite, pytester, spec, told):
-    written(pytester, **spec)
-    result = suite(USES)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([told])
+OBJECTS = [
+    ({"type": "Builtin", "parameters": {"netem": {"delay": 0.1}}}, "*spec.type*one object speaks one of them*"),
+    ({"impairment": {"delay": 100}}, "*spec.impairment.delay=100: a bare number*delay: 100ms*"),
+    ({"impairment": {"dealy": "1ms"}}, "*spec.impairment.dealy*did you mean delay*"),
+    ({"podSelectro": {}}, "*spec.podSelectro: unknown field*podSelector*"),
+]
+UPSTREAM = [
+    ({"loss_ratio": 5}, "*spec.parameters.netem.loss_ratio=5*0.05*"),
+    ({"delay": "100ms"}, "*spec.parameters.netem.delay*spec.impairment*"),
+    ({"dellay": 1}, "*spec.parameters.netem.dellay*did you mean delay*"),
+]
+TEXTS = [
+    ("{", "*wan.yaml is not YAML*"),
+    ("", "*no object in*wan.yaml*"),
+    ("[1, 2]", "*wan.yaml: document 1 is no manifest*"),
+    ('{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}', "*expected one TrafficProfile, found Pod*"),
+]
+
+
+def upstream(netem: dict[str, object]) -> str:
+    spec = {"podSelector": {}, "type": "Builtin", "parameters": {"netem": netem}, "egress": [{}]}
+    return json.dumps({**WAN, "spec": spec})
+
+
+def test_what_is_wrong_is_told_with_its_path(suite, pytester):
+    """Objects in our words and in upstream's, and files that hold none; each is the error of its own test."""
+    texts = [
+        *((json.dumps({**WAN, "spec": {**WAN["spec"], **spec}}), told) for spec, told in OBJECTS),
+        *((upstream(netem), told) for netem, told in UPSTREAM),
+        *TEXTS,
+    ]
+    for number, (text, _) in enumerate(texts):
+        (pytester.path / f"{number}").mkdir()
+        (pytester.path / f"{number}" / "wan.yaml").write_text(text)
+    source = '@pytest.mark.netem(profile="{0}/wan.yaml")\ndef test_{0}(ann): ...\n\n'
+    result = suite("".join(source.format(number) for number in range(len(texts))))
+    result.assert_outcomes(errors=len(texts))
+    _, *sections = result.stdout.str().partition("short test summary")[0].split("ERROR at setup of test_")
+    for section, (_, told) in zip(sections, texts, strict=True):
+        pytest.LineMatcher(section.splitlines()).fnmatch_lines([told])
     assert "Traceback" not in result.stdout.str()
-
-
-@pytest.mark.parametrize(
-    ("netem", "told"),
-    [
-        ({"loss_ratio": 5}, "*spec.parameters.netem.loss_ratio=5*0.05*"),
-        ({"delay": "100ms"}, "*spec.parameters.netem.delay*spec.impairment*"),
-        ({"dellay": 1}, "*spec.parameters.netem.dellay*did you mean delay*"),
-    ],
-)
-def test_upstreams_numbers_are_checked(suite, pytester, netem, told):
-    obj = {**WAN, "spec": {"podSelector": {}, "type": "Builtin", "parameters": {"netem": netem}, "egress": [{}]}}
-    (pytester.path / "wan.yaml").write_text(json.dumps(obj))
-    result = suite(USES)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([told])
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("{", "*wan.yaml is not YAML*"),
-        ("", "*no object in*wan.yaml*"),
-        ("[1, 2]", "*wan.yaml: document 1 is no manifest*"),
-        ('{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}', "*expected one TrafficProfile, found Pod*"),
-    ],
-)
-def test_a_file_that_is_no_profile(suite, pytester, text, told):
-    (pytester.path / "wan.yaml").write_text(text)
-    result = suite(USES)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([told])
 
 
 def test_a_profile_stands_for_all_of_it(suite, pytester):
