@@ -325,6 +325,8 @@ def test_the_chart_installs_the_same(cluster: Cluster, before: set[str], tmp_pat
     ours = [*yaml.safe_load_all(cluster.netem("manifests").stdout)]
     theirs = [one for one in yaml.safe_load_all(rendered) if one and one["kind"] not in ("Job", "Namespace")]
     assert sorted(theirs, key=json.dumps) == sorted((one for one in ours if one["kind"] != "Namespace"), key=json.dumps)
+    for image in cluster.netem("images").stdout.split():
+        cluster.run("kind", "load", "docker-image", image, "--name", CLUSTER)
     where = ("--namespace", NAMESPACE)
     wrong = cluster.run("helm", "template", "netem", str(tmp_path / "chart"), "--namespace", "other", check=False)
     assert f"install it with --namespace {NAMESPACE}" in wrong.stderr
