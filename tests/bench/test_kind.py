@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from figures import say
 
 ROOT = Path(__file__).parents[2]
+_ROW = re.compile(r"^[.s]*(\| .*)$", re.MULTILINE)
+"""A line of figures, behind what pytest says of the test before."""
 
 
 @pytest.mark.needs("kind")
@@ -20,4 +23,4 @@ def test_real_pods() -> None:
     command = [sys.executable, "-m", "pytest", *options, "tests/bench/on_kind.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    say(*(f"{line}\n" for line in done.stdout.splitlines() if line.startswith("| ")))
+    say("\n".join(_ROW.findall(done.stdout)))
