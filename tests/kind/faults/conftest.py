@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from innerrun import InnerRun
 from traffic import DELAY, PACE, SAMPLER, Client
 
 from pytest_k8s_netem.api.protocol import LEASES, TRAFFICPROFILES, Kind
+from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.kube.install.names import LEADER, NAMESPACE
 
 IMAGE = "python:3.11-slim-bookworm"
@@ -35,7 +36,7 @@ class Nodes:
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self.main = f"{cluster}-control-plane"
-        self.other = f"{cluster}-worker"
+        self.other, self.third = f"{cluster}-worker", f"{cluster}-worker2"
 
     def run(self, node: str, *argv: str, check: bool = True) -> str:
         """Run a command on a node, past Kubernetes."""
@@ -66,6 +67,7 @@ class Scene:
     def __init__(self, cluster: Any, namespace: Any, nodes: Nodes, pod: Callable[..., dict[str, Any]]) -> None:
         self.cluster, self.namespace, self.nodes, self._pod = cluster, namespace, nodes, pod
         self.server = ""
+        self.sampling: list[Client] = []
 
     def serve(self, program: list[str]) -> None:
         """Start the server."""
@@ -82,7 +84,16 @@ class Scene:
             self.namespace.apply(self._pod(name, *sampler, nodeName=node or self.nodes.other))
         for name in names:
             self.namespace.wait_ready(f"app={name}")
-        return [Client(self.namespace.pod(name)) for name in names]
+        clients = [Client(self.namespace.pod(name)) for name in names]
+        self.sampling += clients
+        return clients
+
+    def remove(self, clients: list[Client]) -> None:
+        """Take clients away, which would keep a small machine busy."""
+        for client in clients:
+            self.sampling.remove(client)
+            with suppress(ApiError):  # it is gone with its namespace
+                client.pod.delete(grace=0)
 
     def client(self, name: str, node: str = "") -> Client:
         """One of them."""
@@ -94,9 +105,13 @@ class Scene:
             said=said, pod=client.name, namespace=self.namespace.name, name=name or client.name.replace("-", "_")
         )
 
+    def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Ask the API server."""
+        return self.cluster._portal.call(getattr(self.cluster._provider.api, method)(*arguments, **named))
+
     def listed(self, kind: Kind = TRAFFICPROFILES, namespace: str | None = None) -> list[dict[str, Any]]:
         """Objects of a kind."""
-        return self.cluster._portal.call(self.cluster._provider.api.list(kind, namespace)).items
+        return list(self.call("list", kind, namespace).items)
 
     def profiles(self, client: Client) -> list[dict[str, Any]]:
         """Profiles that name a client."""
@@ -114,6 +129,10 @@ class Scene:
     def controller(self) -> Any:
         """The pod of the controller that leads."""
         return self.cluster.pod(self.controller_name(), namespace=NAMESPACE)
+
+    def node_without_controller(self) -> str:
+        """A node that may stand still, and the controller goes on."""
+        return next(node for node in (self.nodes.other, self.nodes.third) if node != self.controller().node)
 
 
 @pytest.fixture(scope="session")
@@ -137,20 +156,32 @@ def netem_session(_netem_session: Any) -> Any:
     return _netem_session
 
 
-@pytest.fixture
-def cleanup() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
+@pytest.fixture(autouse=True)
+def _clients_go(scene: Scene) -> Iterator[None]:
+    before = list(scene.sampling)
+    yield
+    scene.remove([client for client in scene.sampling if client not in before])
 
 
-@pytest.fixture
-def inner(nodes: Nodes, tmp_path: Path, cleanup: ExitStack) -> Callable[..., InnerRun]:
-    """Start a run of pytest on this cluster; it is ended with the test."""
-
+def beginner(cluster: str, folder: Path, stack: ExitStack) -> Callable[..., InnerRun]:
     def begin(source: str, *options: str) -> InnerRun:
-        number = len(list(tmp_path.iterdir()))
-        run = InnerRun(tmp_path / f"run-{number}", nodes.cluster, source, *options)
-        cleanup.callback(run.kill)
+        number = len(list(folder.iterdir()))
+        run = InnerRun(folder / f"run-{number}", cluster, source, *options)
+        stack.callback(run.kill)
         return run
 
     return begin
+
+
+@pytest.fixture
+def inner(nodes: Nodes, tmp_path: Path) -> Iterator[Callable[..., InnerRun]]:
+    """Start a run of pytest on this cluster; it is ended with the test."""
+    with ExitStack() as stack:
+        yield beginner(nodes.cluster, tmp_path, stack)
+
+
+@pytest.fixture(scope="module")
+def module_inner(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., InnerRun]]:
+    """The same, for runs that several tests look at."""
+    with ExitStack() as stack:
+        yield beginner(nodes.cluster, tmp_path_factory.mktemp("runs"), stack)

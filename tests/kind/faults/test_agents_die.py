@@ -1,4 +1,4 @@
-"""Faults of one pod's own end: its agent is killed, its network is dead, its profile goes too early."""
+"""Faults of one pod's own end: its agent is killed, its network is dead, its namespace goes, two tests want it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from declaring import declared, deleted, gone, said
 from innerrun import InnerRun, until
 from traffic import DELAY
 
-from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.api.protocol import NAMESPACES
 from pytest_k8s_netem.controller.profiles import FINALIZER
 
 QUEUED = 1
@@ -49,8 +51,8 @@ def applied(scene: Any, client: Any) -> bool:
 def test_total_loss_does_not_keep_a_pod_from_being_healed(scene: Any, netem: Any) -> None:
     """The controller's way to the agent does not cross the impaired network."""
     client = scene.client("dead-net")
-    said = {"pods": "app=dead-net", "namespaces": scene.namespace.name, "exempt": (), "inert": "ignore"}
-    with netem.impair(loss="100%", direction="both", **said):
+    pods = {"pods": "app=dead-net", "namespaces": scene.namespace.name}
+    with netem.impair(loss="100%", direction="both", exempt=(), inert="ignore", **pods):
         dead = time.time()
         until(lambda: time.time() > dead + 1.5, lambda: "")  # what a second of silence needs
         ended = time.time()
@@ -64,27 +66,58 @@ def test_a_profile_deleted_while_it_is_applied(scene: Any) -> None:
     moments: dict[str, Callable[[dict[str, Any]], bool]] = {
         "made": lambda obj: True,
         "held": lambda obj: FINALIZER in obj["metadata"].get("finalizers", ()),
-        "in force": lambda obj: condition(obj, "Applied") == "True",
+        "in force": lambda _: said(scene, client, "Applied").get("status") == "True",
     }
     for moment, come in moments.items():
         declared(scene, client, delay="2s")  # its probe takes four seconds
         until(lambda come=come: any(map(come, scene.profiles(client))), lambda moment=moment: moment, 60)
-        [profile] = scene.profiles(client)
-        assert condition(profile, "Verified") != "True", "it was not being applied any more"
-        deleted = time.time()
-        scene.cluster._portal.call(scene.cluster._provider.api.delete(TRAFFICPROFILES, "hasty"))
-        until(lambda: not scene.profiles(client), lambda: scene.profiles(client), 30)
-        client.healed(deleted + 15)
+        assert said(scene, client, "Verified").get("status") != "True", "it was not being applied any more"
+        asked = time.time()
+        deleted(scene, client)
+        gone(scene, client)
+        client.healed(asked + 15)
 
 
-def condition(obj: dict[str, Any], kind: str) -> str:
-    found = (obj.get("status") or {}).get("conditions") or ()
-    return next((str(one["status"]) for one in found if one["type"] == kind), "")
+def test_two_tests_impair_one_pod_at_the_same_time(scene: Any, inner: Callable[..., InnerRun]) -> None:
+    client = scene.client("shared")
+    source = scene.test(client, name="one") + scene.test(client, name="two")
+    run = inner(source, "-n2", "--dist=load")
+    run.reached("test_one")
+    run.reached("test_two")
+    met(client, 2 * DELAY)
+    run.allow("test_one")
+    until(lambda: "PASSED test_it.py::test_one" in run.output, lambda: run.output, 60)
+    both = time.time()
+    until(lambda: [rtt for at, rtt in client.trace().samples if at > both and DELAY <= rtt < 2 * DELAY], client.trace)
+    assert not client.trace().fast(both)
+    run.allow()
+    run.passed()
+    client.healed(time.time() + 5)
+    assert scene.profiles(client) == []
 
 
-def declared(scene: Any, client: Any, delay: str = f"{DELAY}ms", namespace: str = "") -> None:
-    """Apply a TrafficProfile of the client's name, as kubectl does."""
-    where = {"matchLabels": {"kubernetes.io/metadata.name": namespace or scene.namespace.name}}
-    spec = {"namespaceSelector": where, "podSelector": {"matchLabels": {"app": client.name}}, "egress": [{}]}
-    obj = {"apiVersion": "k8s-netem.riasc.eu/v1", "kind": "TrafficProfile", "metadata": {"name": client.name}}
-    scene.cluster.apply({**obj, "spec": {**spec, "impairment": {"delay": delay}}})
+def met(client: Any, delay: float) -> None:
+    since = time.time()
+    until(lambda: [rtt for at, rtt in client.trace().samples if at > since], client.trace)
+    assert min(rtt for at, rtt in client.trace().samples if at > since) >= delay
+
+
+@pytest.mark.timeout(300)
+def test_a_namespace_is_deleted_under_impairment(scene: Any, netem_session: Any) -> None:
+    """It does not wait for the profile's finalizer, and the profile goes when it is told to."""
+    namespace = netem_session.make_namespace("deleted")
+    other = type(scene)(scene.cluster, namespace, scene.nodes, scene._pod)
+    other.server = scene.server
+    client = other.client("doomed")
+    declared(scene, client)
+    client.impaired()
+    scene.call("delete", NAMESPACES, namespace.name)
+    until(
+        lambda: namespace.name not in {obj["metadata"]["name"] for obj in scene.listed(NAMESPACES)},
+        lambda: scene.listed(NAMESPACES),
+        90,
+    )
+    [profile] = scene.profiles(client)
+    assert FINALIZER in profile["metadata"]["finalizers"], "it is still held, and the namespace was not"
+    deleted(scene, client)
+    gone(scene, client)
