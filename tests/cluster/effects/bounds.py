@@ -15,6 +15,24 @@ EARLY = 0.05
 """ms: the sender's clock is read before the packet leaves, kernels of netem count ticks of 64 ns."""
 
 
+class LateError(AssertionError):
+    """Packets came later than asked: by what impairs them, or because the machine stood still."""
+
+
+def undisturbed(judge: Callable[[], None]) -> None:
+    """Judge a flow, and another one if its packets were late, three at most.
+
+    A stall moves hundreds of packets of a dense flow to one moment, which no distribution allows for. What is wrong by
+    itself is so every time; a packet that comes early fails at once.
+    """
+    for _ in range(2):
+        try:
+            return judge()
+        except LateError:
+            continue
+    return judge()
+
+
 def share(found: int, of: int, p: float, widening: float = 1.0) -> None:
     """``found`` of ``of`` is what ``p`` gives; ``widening``: of the deviation, where draws are correlated."""
     deviation = math.sqrt(of * p * (1 - p)) * widening
@@ -30,7 +48,8 @@ def distribution(values: Sequence[float], cumulative: Callable[[float], float]) 
     eps = math.sqrt(math.log(2e6) / (2 * len(ordered)))
     for x in ordered[:: max(len(ordered) // 500, 1)]:
         assert bisect.bisect_left(ordered, x - EARLY) / len(ordered) <= cumulative(x) + eps, f"too many below {x:.2f}"
-        assert bisect.bisect_right(ordered, x + LATE) / len(ordered) >= cumulative(x) - eps, f"too few below {x:.2f}"
+        if bisect.bisect_right(ordered, x + LATE) / len(ordered) < cumulative(x) - eps:
+            raise LateError(f"too few below {x:.2f}")
 
 
 def autocorrelation(values: Sequence[float]) -> float:

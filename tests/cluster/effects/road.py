@@ -31,6 +31,10 @@ QUIET = 0.4
 """Seconds without a packet after which no more are expected; longer where more delay is asked for."""
 TAIL = 0.1
 """Seconds for second copies, once every datagram is there."""
+SPREAD, FEW = 0.1, 100
+"""Seconds that a flow of a few takes: a machine that stands still for a moment makes a part of it late, not all."""
+DENSE = 0.0001
+"""Seconds between two datagrams of many."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Road:
         direction: str = "egress",
         family: int = 4,
         size: int = 64,
-        pause: float = 0.0001,
+        pause: float | None = None,
         port: int = PORT,
         quiet: float = QUIET,
         to: Any = None,
@@ -154,6 +158,8 @@ class Road:
         option: tuple[int, int, bytes] | None = None,
     ) -> Flow:
         """Send ``count`` datagrams of ``size`` bytes of payload, ``pause`` s apart; take what arrives."""
+        if pause is None:
+            pause = SPREAD / count if count <= FEW else DENSE
         sender, target = self.ends(direction)
         sender, target = source or sender, to or target
         with closing(self.receiver(target, family, port)) as there, closing(self.socket(sender, family)) as here:
@@ -198,13 +204,14 @@ def payload(number: int, size: int = 64) -> bytes:
     return _NUMBER.pack(number, time.time_ns()).ljust(size, b"\0")
 
 
-def send(sock: socket.socket, numbers: Any, size: int = 64, pause: float = 0.0001) -> None:
+def send(sock: socket.socket, numbers: Any, size: int = 64, pause: float = DENSE) -> None:
     """Send numbered datagrams from one CPU: a thread that moves would have its packets overtake each other."""
     with on_one_cpu():
         due = time.perf_counter()
         for number in numbers:
-            while time.perf_counter() < due:
-                pass
+            while (left := due - time.perf_counter()) > 0:
+                if left > 0.001:
+                    time.sleep(left / 2)
             with suppress(ConnectionRefusedError):
                 sock.send(payload(number, size))
             due += pause

@@ -53,7 +53,7 @@ def test_delay_and_rate_overlap(road: Road) -> None:
 @WAYS
 def test_a_full_queue_drops_the_tail(road: Road, direction: str) -> None:
     with road.impair(delay="200ms", limit=10, ports="udp/4000", **road.towards(direction)):
-        flow = road.flow(50, direction=direction)
+        flow = road.flow(50, direction=direction, pause=0)
     assert flow.numbers == list(range(10))
 
 
