@@ -62,6 +62,8 @@ def generate() -> Iterator[ModuleType]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_generated_parts_are_current(page, generate):
+    if page.name == "cli.md" and sys.version_info >= (3, 13):
+        pytest.skip("argparse lays its help out in another way since Python 3.13")
     text = page.read_text(encoding="utf-8")
     assert generate.current(text) == text, "run python docs/generate.py"
 
