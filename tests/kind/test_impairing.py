@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_k8s_netem.api.protocol import LEASES, SERVICEACCOUNTS, TRAFFICPROFILES, Kind
+from pytest_k8s_netem.api.protocol import LEASES, SERVICEACCOUNTS
 from pytest_k8s_netem.cluster.readiness import made
 from pytest_k8s_netem.controller.moments import microtime
 from pytest_k8s_netem.errors import ClusterError, NetemError
@@ -22,15 +20,8 @@ from pytest_k8s_netem.kube.install import optin
 from pytest_k8s_netem.kube.install.names import NAMESPACE
 from pytest_k8s_netem.run.identity import EXPIRY, RUN
 
-VICTIM = """
-import os, signal
-
-def test_that_dies(netem):
-    with netem.impair(delay="60ms", pods="app=lone", namespaces={namespace!r}):
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-LEASE, MORE = 30, 5
-"""Seconds: after so long a run that was killed is healed, says the contract."""
+LEASE = 30
+"""Seconds that a run's Lease lives after its last renewal."""
 
 
 def agents(pod: Any) -> list[dict[str, Any]]:
@@ -137,34 +128,6 @@ def until_it_answers(ask: Callable[[], float], seconds: float = 60) -> float:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
-
-
-def test_a_killed_run_is_healed_by_its_lease(
-    pair: Any, pod: Any, rtt: Callable[..., float], netem_namespace: Any, tmp_path: Path
-) -> None:
-    netem_namespace.apply(pod("lone", "sleep", "infinity"))
-    netem_namespace.wait_ready()
-    lone = netem_namespace.pod("lone")
-    (tmp_path / "test_victim.py").write_text(VICTIM.format(namespace=netem_namespace.name))
-    options = ["--netem-provider=kind", f"--netem-cluster={pair._provider.cluster.name}", "-p", "no:cacheprovider"]
-    victim = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTEST_ADDOPTS": ""},
-    )
-    died = time.monotonic()
-    assert victim.returncode == -signal.SIGKILL, victim.stdout
-    assert rtt(lone) >= 60, "its lease has just begun"
-    while rtt(lone) >= 60:
-        assert time.monotonic() < died + LEASE + MORE
-        time.sleep(0.5)
-    assert not [obj for obj in listed(pair, TRAFFICPROFILES) if "lone" in str(obj["spec"])], "and nothing is left of it"
-
-
-def listed(pair: Any, kind: Kind) -> list[dict[str, Any]]:
-    return pair._portal.call(pair._provider.api.list(kind)).items
 
 
 def test_a_sweep_takes_what_a_dead_run_left(pair: Any) -> None:
