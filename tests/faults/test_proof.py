@@ -137,9 +137,10 @@ def test_exercised(send):
 
 
 def test_several_profiles_are_judged_one_by_one(start: Start) -> None:
+    """The idle one takes no ICMP either: ``db`` answers with it, as soon as what was slowed has come."""
     source = """
 @pytest.mark.netem(**SLOW, name="met")
-@pytest.mark.netem(delay="5ms", pods="app=db", to="app=web", name="idle")
+@pytest.mark.netem(delay="5ms", pods="app=db", to="app=web", ports="tcp/80", name="idle")
 def test_one_of_two(send):
     send(5)
 
