@@ -21,9 +21,9 @@ PORTIONS = 3
 async def keep(session: AgentSession, lease: float, emit: Emit) -> None:
     """Renew the plans of a session until it ends; every agent has its own, so that none waits for another."""
     while not session.lost:
-        await asyncio.sleep(lease / PORTIONS)
         try:
             await session.request("renew", ttl=lease)
         except ImpairmentError as error:
             if not session.lost:
                 emit(Trouble("lease", str(error)))
+        await asyncio.sleep(lease / PORTIONS)

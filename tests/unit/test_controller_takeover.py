@@ -74,7 +74,7 @@ def test_what_is_in_force_and_proven_goes_on_untouched() -> None:
         await bed.die()
         await bed.succeed()
         await verified_anew(bed)
-        assert [op for op, _ in bed.agent.ops] == ["observe"], "a probe would let its counters start anew"
+        assert [op for op, _ in bed.agent.ops] == ["renew", "observe"], "a probe would let its counters start anew"
         evidence = await bed.controller.evidence("slow")
         assert evidence.gaps == ()
         assert evidence.partial

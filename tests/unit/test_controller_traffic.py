@@ -495,6 +495,21 @@ def test_leases_are_renewed() -> None:
     with_bed(scenario, ttl=0.3)
 
 
+def test_a_session_renews_at_once_what_it_finds_in_force() -> None:
+    """However late in its lease it comes: what it found would end before a third of a lease has passed."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        await until(lambda: bed.agent.renewed == [30])
+        bed.agent.cut(heals=False)
+        await until(lambda: bed.agent.renewed == [30, 30])
+        assert (await bed.controller.evidence("slow")).gaps == ()
+        await bed.heal()
+
+    with_bed(scenario, ttl=30)
+
+
 def test_a_duration_that_is_over_is_no_gap() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
