@@ -197,14 +197,19 @@ class ProfileBook:
                     return
                 if error.status not in (409, 422):
                     raise
+                last = error
             if not await self._again(state, patch):
                 return
+        raise last
 
     async def _again(self, state: ProfileState, patch: Object) -> bool:
         """After a conflict: whether the same change still has to be made, on the object as it is now."""
         try:
             now = await self._api.get(TRAFFICPROFILES, state.name)
-        except ApiError:
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            state.removed = True
             return False
         wanted = FINALIZER in patch["metadata"]["finalizers"]
         finalizers = [name for name in now["metadata"].get("finalizers") or () if name != FINALIZER]

@@ -543,6 +543,63 @@ def test_a_profile_without_its_finalizer_is_healed_all_the_same() -> None:
     with_bed(scenario)
 
 
+class Refused:
+    """Requests of a bed's store that are refused; ``refuse`` tells by operation, name and body, or raises nothing."""
+
+    def __init__(self, bed: Bed, refuse: Callable[[str, str, Any], ApiError | None]) -> None:
+        self.met: list[str] = []
+        self._refuse = refuse
+        patch, get = bed.api.patch, bed.api.get
+
+        async def patched(kind: Any, name: str, body: Any, namespace: Any = None, subresource: str = "") -> Any:
+            self._look("patch", kind, name, body)
+            return await patch(kind, name, body, namespace, subresource)
+
+        async def got(kind: Any, name: str, namespace: Any = None) -> Any:
+            self._look("get", kind, name, None)
+            return await get(kind, name, namespace)
+
+        bed.api.patch, bed.api.get = patched, got  # type: ignore[method-assign]
+
+    def _look(self, operation: str, kind: Any, name: str, body: Any) -> None:
+        if kind == TRAFFICPROFILES and (error := self._refuse(operation, name, body)) is not None:
+            self.met.append(operation)
+            raise error
+
+
+def _of_finalizers(body: Any) -> bool:
+    return body is not None and "finalizers" in body.get("metadata", {})
+
+
+def test_a_finalizer_is_taken_away_whatever_a_conflict_is_followed_by() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        errors = {"patch": [ApiError(409, "Conflict")], "get": [ApiError(503, "ServiceUnavailable")]}
+
+        def refuse(operation: str, _: str, body: Any) -> ApiError | None:
+            after_conflict = operation == "get" and not errors["patch"]
+            return errors[operation].pop() if (_of_finalizers(body) or after_conflict) and errors[operation] else None
+
+        refused = Refused(bed, refuse)
+        await bed.heal()
+        assert refused.met == ["patch", "get"]
+
+    with_bed(scenario)
+
+
+def test_a_finalizer_is_taken_away_after_any_number_of_conflicts() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        errors = [ApiError(409, "Conflict")] * 12
+        refused = Refused(bed, lambda _, __, body: errors.pop() if _of_finalizers(body) and errors else None)
+        await bed.heal()
+        assert len(refused.met) == 12
+
+    with_bed(scenario)
+
+
 def test_a_namespace_that_goes_takes_nothing_with_it_but_its_pods() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
