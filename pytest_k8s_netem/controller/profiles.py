@@ -34,6 +34,7 @@ class ProfileState:
     :ivar declared: what its present generation says; None = nothing that can be meant, see ``refusal``.
     :ivar good: the last that was applied. :ivar refusal: (condition, reason, message) against ``declared``, or None.
     :ivar vain: what is declared touches nothing yet, so what was applied before stays in force.
+    :ivar unheld: why our finalizer could not be written, so that nothing new is applied for it; "" = nothing of that.
     :ivar removed: the object is gone. :ivar ended: its duration is over.
     :ivar published: generation and profile that the last round works with. :ivar handled: generation that one has ended
         for; a status speaks of no other. :ivar counted_from: unix time of that.
@@ -50,6 +51,7 @@ class ProfileState:
     good: TrafficProfile | None = None
     refusal: tuple[str, str, str] | None = None
     vain: bool = False
+    unheld: str = ""
     deleting: bool = False
     removed: bool = False
     ended: bool = False
@@ -67,7 +69,8 @@ class ProfileState:
         """What shall be in force now: what is declared, else what was applied before; None = nothing."""
         if self.deleting or self.removed or self.ended:
             return None
-        return self.declared if self.declared is not None and self.refusal is None and not self.vain else self.good
+        doubtful = self.refusal is not None or self.vain or bool(self.unheld)
+        return self.declared if self.declared is not None and not doubtful else self.good
 
     @property
     def fresh(self) -> bool:
@@ -135,6 +138,11 @@ class ProfileBook:
         self._remember = remember
         runtime.informer(TRAFFICPROFILES).subscribe(self._changed)
 
+    def reconsider(self) -> None:
+        """Let what could not be done be tried anew; to be called as a round begins, before anything is looked at."""
+        for state in self.states.values():
+            state.unheld = ""
+
     def publish(self) -> None:
         """Put what shall be in force into the world, and the pods that are chosen once."""
         self._world.profiles.clear()
@@ -156,18 +164,24 @@ class ProfileBook:
             state.vain = state.good is not None and nothing.vain(state.declared, Index.of(self._world))
 
     async def hold(self) -> None:
-        """Add our finalizer to profiles that are about to be applied."""
+        """Add our finalizer to profiles that are about to be applied; where that fails, a later round tries again."""
         for state in list(self.states.values()):
             finalizers = state.obj["metadata"].get("finalizers") or []
             if state.effective is not None and FINALIZER not in finalizers:
-                await self._write_finalizers(state, [*finalizers, FINALIZER])
+                try:
+                    await self._write_finalizers(state, [*finalizers, FINALIZER])
+                except ApiError as error:
+                    state.unheld = f"its finalizer cannot be written: {error}"
 
     def orphans(self) -> list[ProfileState]:
         """Profiles that were deleted while nobody led, and whose pods may still hold them."""
         return [state for state in self.states.values() if state.orphan]
 
     async def let_go(self, state: ProfileState) -> None:
-        """The profile is healed everywhere: its object may go."""
+        """The profile is healed everywhere: its object may go.
+
+        :raises ApiError: if our finalizer cannot be taken away.
+        """
         finalizers = state.obj["metadata"].get("finalizers") or []
         if not state.removed and FINALIZER in finalizers:
             await self._write_finalizers(state, [name for name in finalizers if name != FINALIZER])

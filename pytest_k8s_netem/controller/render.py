@@ -101,10 +101,8 @@ class Renderer:
         return "; ".join(f"{nothing.some(pods)} cannot be impaired: {why}" for why, pods in alike.items())
 
     def _applied(self, state: ProfileState, pods: list[str], expected: list[str], holding: list[str]) -> Words:
-        if state.refusal is not None:
-            return (False, *state.refusal[1:])
-        if state.ended:
-            return (False, inheritance.ENDED, "its duration is over")
+        if (words := _set_aside(state)) is not None:
+            return words
         if state.vain or not pods:
             return self._touches_nothing(state, len(pods))
         if not expected:
@@ -155,6 +153,15 @@ class Renderer:
     def _verdict(self, name: str, pod: str) -> Verdict | None:
         target = self._fleet.targets.get(pod)
         return target.verdicts.get(name) if target is not None else None
+
+
+def _set_aside(state: ProfileState) -> Words | None:
+    """What keeps it from being applied, whatever its pods do."""
+    if state.refusal is not None:
+        return (False, *state.refusal[1:])
+    if state.unheld and state.good is not state.declared:
+        return (None, "NotHeld", state.unheld)
+    return (False, inheritance.ENDED, "its duration is over") if state.ended else None
 
 
 def _nothing(state: ProfileState, reason: str, why: str) -> Words:

@@ -69,6 +69,7 @@ class Rounds:
 
     async def run(self) -> bool:
         """One round; whether everything that could be applied was."""
+        self._book.reconsider()
         while True:
             self._book.publish()
             if self._refusals.beyond(self._keeper.world):
@@ -88,7 +89,8 @@ class Rounds:
                 continue
             failures |= {pod: error for pod, error in pushed.items() if self.expected(pod)}
             self._settle(pods, failures)
-            return not failures and not self._book.orphans()
+            unheld = any(state.unheld for state in self._book.states.values())
+            return not failures and not unheld and not self._book.orphans()
 
     # The world
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 
@@ -17,7 +18,7 @@ from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.scripts import Scripts, is_script
 from pytest_k8s_netem.controller.status import StatusWriter
 from pytest_k8s_netem.controller.world import WorldKeeper
-from pytest_k8s_netem.errors import ImpairmentError, NotApplied
+from pytest_k8s_netem.errors import ApiError, ImpairmentError, NotApplied
 from pytest_k8s_netem.judge.verdict import judge
 from pytest_k8s_netem.resolve.pairs import pairs
 from pytest_k8s_netem.resolve.select import left_out
@@ -49,6 +50,8 @@ REACHED_WITHIN = 15.0
 STOP_WITHIN = 5.0
 """Seconds for healing everything at the end; what is not healed then, the agents heal by themselves."""
 ROUND = "round"
+
+_log = logging.getLogger(__name__)
 
 
 class TrafficController:
@@ -205,7 +208,7 @@ class TrafficController:
         tickets, self._tickets = self._tickets, []
         try:
             complete = await self._rounds.run()
-            await self._let_go()
+            complete &= await self._let_go()
         finally:
             for ticket in tickets:
                 if not ticket.done():
@@ -216,17 +219,24 @@ class TrafficController:
         self._failures = 0 if complete else self._failures + 1
         return None if complete else backoff(self._failures, 0.05)
 
-    async def _let_go(self) -> None:
-        """Profiles that are to go, and are in force nowhere, go."""
+    async def _let_go(self) -> bool:
+        """Profiles that are to go, and are in force nowhere, go; whether all of them could."""
+        complete = True
         for state in list(self._book.states.values()):
             if not (state.deleting or state.removed) or state.orphan:
                 continue
             if any(state.name in target.profiles | target.owed for target in self._fleet.targets.values()):
                 continue
-            await self._book.let_go(state)
+            try:
+                await self._book.let_go(state)
+            except ApiError as error:
+                _log.warning("TrafficProfile %s is healed and cannot go yet: %s", state.name, error)
+                complete = False
+                continue
             self._status.forget(state.name)
             self._gaps.forget(state.name)
             self._fleet.past.pop(state.name, None)
+        return complete
 
     async def _next_round(self) -> None:
         ticket = asyncio.get_running_loop().create_future()

@@ -600,6 +600,78 @@ def test_a_finalizer_is_taken_away_after_any_number_of_conflicts() -> None:
     with_bed(scenario)
 
 
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_profile_whose_finalizer_cannot_be_written_waits_alone(status: int) -> None:
+    """Nothing is applied without it: whoever deleted the profile would not be told from one who heals it."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.pod("db-0")
+        await bed.apply("before")
+        mended = False
+
+        def refuse(_: str, name: str, body: Any) -> ApiError | None:
+            refused = name == "denied" and _of_finalizers(body) and not mended
+            return ApiError(status, "Denied", "the webhook says no") if refused else None
+
+        Refused(bed, refuse)
+        with pytest.raises(ProofError, match=r"NotHeld: its finalizer cannot be written: .*the webhook says no"):
+            await bed.apply("denied", deadline=0.5, delay="70ms")
+        await bed.api.create(TRAFFICPROFILES, profile("other", app="db"))
+        await waiting.verified(bed.api, "other", 1, 10)
+        await bed.heal("before")
+        assert (bed.delays("web-0"), bed.delays("db-0")) == ([], [100])
+        mended = True
+        await waiting.verified(bed.api, "denied", 1, 10)
+        assert bed.delays("web-0") == [70]
+        await bed.heal("denied")
+        await bed.heal("other")
+
+    with_bed(scenario)
+
+
+def test_a_profile_whose_finalizer_stays_holds_no_other_up() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply("a")
+        mended = False
+
+        def refuse(_: str, name: str, body: Any) -> ApiError | None:
+            return ApiError(403, "Forbidden") if name == "a" and _of_finalizers(body) and not mended else None
+
+        refused = Refused(bed, refuse)
+        await bed.api.delete(TRAFFICPROFILES, "a")
+        await until(lambda: bool(refused.met))
+        assert bed.agent.plans == {}, "it is healed all the same"
+        await bed.apply("b", delay="70ms")
+        await bed.heal("b")
+        mended = True
+        await waiting.gone(bed.api, "a", 10)
+
+    with_bed(scenario)
+
+
+def test_what_may_be_touched_is_asked_anew_when_a_finalizer_can_be_written() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        mended = False
+
+        def refuse(_: str, __: str, body: Any) -> ApiError | None:
+            return ApiError(500, "InternalError") if _of_finalizers(body) and not mended else None
+
+        refused = Refused(bed, refuse)
+        await bed.api.create(TRAFFICPROFILES, profile())
+        await until(lambda: bool(refused.met))
+        bed.controller._keeper.world.view = View(allowed=frozenset())
+        mended = True
+        with pytest.raises(ConfigError, match="--netem-allow-namespaces=default"):
+            await waiting.verified(bed.api, "slow", 1, 10)
+        assert bed.agent.ops == []
+        await bed.heal()
+
+    with_bed(scenario)
+
+
 def test_a_namespace_that_goes_takes_nothing_with_it_but_its_pods() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
