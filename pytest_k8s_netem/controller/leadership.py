@@ -23,6 +23,8 @@ HELD_FOR = 15
 """Seconds that a lease lives after its last renewal."""
 RENEW_WITHIN = 10.0
 """Seconds without a successful renewal after which the leader steps down, before anybody else can lead."""
+ANSWERED_WITHIN = RENEW_WITHIN / 3
+"""Seconds for one renewal: a request that hangs must leave time for others."""
 RETRY_EVERY = 2.0
 """Seconds between two attempts, to get it or to renew it."""
 
@@ -62,7 +64,8 @@ class Leadership:
             await asyncio.sleep(RETRY_EVERY)
             began = time.monotonic()
             try:
-                async with asyncio.timeout(max(0.1, RENEW_WITHIN - (began - renewed))):
+                left = max(0.1, RENEW_WITHIN - (began - renewed))
+                async with asyncio.timeout(min(ANSWERED_WITHIN, left)):
                     if not await self._renew():
                         return
                 renewed = began

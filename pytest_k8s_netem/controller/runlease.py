@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Api
 
+ANSWERED_WITHIN = LEASE / PORTIONS / 2
+"""Seconds for one renewal: a request that hangs must not take the lease with it."""
+AGAIN_AFTER = 1.0
+"""Seconds after one that failed."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -57,8 +62,15 @@ class RunLease:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(LEASE / PORTIONS)
-            try:
+            while not await self._renewed():
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _renewed(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWERED_WITHIN):
                 patch = {"spec": {"renewTime": microtime()}}
                 await self._api.patch(LEASES, self._name, patch, self._namespace)
-            except ApiError as error:
-                _log.warning("lease %s was not renewed: %s", self.key, error)
+        except Exception as error:  # whatever it is, the lease ends if nobody tries again
+            _log.warning("lease %s was not renewed: %s", self.key, error or type(error).__name__)
+            return False
+        return True

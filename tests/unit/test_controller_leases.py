@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -25,6 +26,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self._allowed: list[float] = []
 
     def monotonic(self) -> float:
         return self.now
@@ -33,6 +35,16 @@ class Clock:
         self.now += seconds
         for _ in range(20):
             await REAL_SLEEP(0)
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float) -> AsyncIterator[None]:
+        self._allowed.append(seconds)
+        yield
+
+    async def hang(self, *_: object) -> None:
+        """What does not answer: all the time that it is given passes."""
+        self.now += self._allowed[-1]
+        raise TimeoutError
 
 
 REAL_SLEEP = asyncio.sleep
@@ -53,7 +65,7 @@ class Shadow:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     for module in (leadership, holders, runlease):
-        monkeypatch.setattr(module, "asyncio", Shadow(asyncio, sleep=made.sleep))
+        monkeypatch.setattr(module, "asyncio", Shadow(asyncio, sleep=made.sleep, timeout=made.timeout))
         if hasattr(module, "time"):
             monkeypatch.setattr(module, "time", Shadow(time, monotonic=made.monotonic))
     return made
@@ -135,6 +147,25 @@ def test_who_cannot_renew_stops_before_another_can_lead(clock: Clock, monkeypatc
     play(scenario)
 
 
+def test_one_request_that_hangs_does_not_depose(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(api: MemoryApi) -> None:
+        first = candidate(api, "a")
+        await first.acquire()
+        before = (await api.get(LEASES, "controller", HOME))["spec"]["renewTime"]
+        with monkeypatch.context() as hanging:
+            hanging.setattr(api, "get", clock.hang)
+            holding = asyncio.ensure_future(first.hold())
+            began = clock.now
+            while clock.now < began + leadership.RETRY_EVERY + leadership.ANSWERED_WITHIN:
+                await REAL_SLEEP(0)
+        while (await api.get(LEASES, "controller", HOME))["spec"]["renewTime"] == before:
+            assert not holding.done(), "it stepped down"
+            await REAL_SLEEP(0)
+        holding.cancel()
+
+    play(scenario)
+
+
 async def profile(api: MemoryApi, name: str, lease: str = "") -> None:
     spec = {"egress": [{}], "impairment": {"delay": "1ms"}, **({"lease": lease} if lease else {})}
     await api.create(TRAFFICPROFILES, {"metadata": {"name": name}, "spec": spec})
@@ -173,6 +204,34 @@ def test_profiles_go_when_their_run_has_stopped_to_renew(clock: Clock) -> None:
             assert 30 < clock.now - died <= 33
 
         await followed(api, watched)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("error", [None, ApiError(503, "ServiceUnavailable"), ValueError("the token file is empty")])
+def test_a_renewal_that_fails_is_tried_again_soon(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    async def scenario(api: MemoryApi) -> None:
+        patch, at = api.patch, []
+
+        async def patched(*args: object, **more: object) -> object:
+            at.append(clock.now)
+            if len(at) > 1:
+                return await patch(*args, **more)  # type: ignore[arg-type]
+            if error is None:
+                await clock.hang()
+            raise error or TimeoutError
+
+        monkeypatch.setattr(api, "patch", patched)
+        lease = RunLease(api, HOME, "run-1", {})
+        await lease.start()
+        before = (await api.get(LEASES, "run-1", HOME))["spec"]["renewTime"]
+        while (await api.get(LEASES, "run-1", HOME))["spec"]["renewTime"] == before:
+            assert not lease._task.done()
+            await REAL_SLEEP(0)
+        assert at[1] - at[0] <= runlease.ANSWERED_WITHIN + runlease.AGAIN_AFTER
+        await lease.stop()
 
     play(scenario)
 
