@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CONDITIONS = ("Accepted", "Applied", "Verified")
 USERS_MOVE = frozenset({"NothingSelected", "NothingMatched", PODS_EXCLUDED})
 """Reasons of Applied=False that the user's own words have caused."""
+AGAIN_AFTER = 0.2
+"""Seconds after an answer that says nothing of the profile."""
 
 
 async def verified(api: Api, name: str, generation: int, deadline: float, *, whole: bool = False) -> Object:
@@ -38,8 +40,9 @@ async def verified(api: Api, name: str, generation: int, deadline: float, *, who
 
     try:
         await _until(api, name, done, deadline)
-    except TimeoutError:
-        raise ProofError(f"TrafficProfile {name} was not verified within {deadline:g} s: {_state(last)}") from None
+    except TimeoutError as error:
+        why = str(error) or _state(last)
+        raise ProofError(f"TrafficProfile {name} was not verified within {deadline:g} s: {why}") from None
     return last[0]
 
 
@@ -56,20 +59,42 @@ async def gone(api: Api, name: str, deadline: float) -> None:
 
     try:
         await _until(api, name, done, deadline)
-    except TimeoutError:
-        why = f"TrafficProfile {name} was not healed within {deadline:g} s: {_state(last)}; run netem sweep"
-        raise TeardownError(why) from None
+    except TimeoutError as error:
+        why = str(error) or _state(last)
+        text = f"TrafficProfile {name} was not healed within {deadline:g} s: {why}; run netem sweep"
+        raise TeardownError(text) from None
 
 
 async def _until(api: Api, name: str, done: Callable[[Object | None], bool], deadline: float) -> None:
-    async with asyncio.timeout(deadline):
-        while True:
-            try:
-                if await _followed(api, name, done):
-                    return
-            except ApiError as error:
-                if error.status != 410:
-                    raise
+    """Follow a profile until it is as wanted.
+
+    :raises TimeoutError: with what the API server said last, if that was no answer.
+    """
+    trouble = ""
+
+    def heard(obj: Object | None) -> bool:
+        nonlocal trouble
+        trouble = ""
+        return done(obj)
+
+    try:
+        async with asyncio.timeout(deadline):
+            while True:
+                try:
+                    if await _followed(api, name, heard):
+                        return
+                except ApiError as error:
+                    if not _passing(error):
+                        raise
+                    trouble = str(error)
+                await asyncio.sleep(AGAIN_AFTER)
+    except TimeoutError:
+        raise TimeoutError(trouble) from None
+
+
+def _passing(error: ApiError) -> bool:
+    """Whether it may be another answer soon: no answer, too old a version, too many requests, the server's failure."""
+    return error.status in (0, 410, 429) or error.status >= 500
 
 
 async def _followed(api: Api, name: str, done: Callable[[Object | None], bool]) -> bool:

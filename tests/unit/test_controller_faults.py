@@ -1,0 +1,205 @@
+"""The traffic controller, and who waits for it, while the API server refuses, fails or does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from test_controller_traffic import Bed, profile, until, with_bed
+
+from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.controller import waiting
+from pytest_k8s_netem.errors import ApiError, ConfigError, ProofError, TeardownError
+from pytest_k8s_netem.resolve.view import View
+
+
+class Refused:
+    """Requests of a bed's store that are refused; ``refuse`` tells by operation, name and body, or raises nothing."""
+
+    def __init__(self, bed: Bed, refuse: Callable[[str, str, Any], ApiError | None]) -> None:
+        self.met: list[str] = []
+        self._refuse = refuse
+        patch, get = bed.api.patch, bed.api.get
+
+        async def patched(kind: Any, name: str, body: Any, namespace: Any = None, subresource: str = "") -> Any:
+            self._look("patch", kind, name, body)
+            return await patch(kind, name, body, namespace, subresource)
+
+        async def got(kind: Any, name: str, namespace: Any = None) -> Any:
+            self._look("get", kind, name, None)
+            return await get(kind, name, namespace)
+
+        bed.api.patch, bed.api.get = patched, got  # type: ignore[method-assign]
+
+    def _look(self, operation: str, kind: Any, name: str, body: Any) -> None:
+        if kind == TRAFFICPROFILES and (error := self._refuse(operation, name, body)) is not None:
+            self.met.append(operation)
+            raise error
+
+
+def _of_finalizers(body: Any) -> bool:
+    return body is not None and "finalizers" in body.get("metadata", {})
+
+
+def test_a_finalizer_is_taken_away_whatever_a_conflict_is_followed_by() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        errors = {"patch": [ApiError(409, "Conflict")], "get": [ApiError(503, "ServiceUnavailable")]}
+
+        def refuse(operation: str, _: str, body: Any) -> ApiError | None:
+            after_conflict = operation == "get" and not errors["patch"]
+            return errors[operation].pop() if (_of_finalizers(body) or after_conflict) and errors[operation] else None
+
+        refused = Refused(bed, refuse)
+        await bed.heal()
+        assert refused.met == ["patch", "get"]
+
+    with_bed(scenario)
+
+
+def test_a_finalizer_is_taken_away_after_any_number_of_conflicts() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        errors = [ApiError(409, "Conflict")] * 12
+        refused = Refused(bed, lambda _, __, body: errors.pop() if _of_finalizers(body) and errors else None)
+        await bed.heal()
+        assert len(refused.met) == 12
+
+    with_bed(scenario)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_profile_whose_finalizer_cannot_be_written_waits_alone(status: int) -> None:
+    """Nothing is applied without it: whoever deleted the profile would not be told from one who heals it."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.pod("db-0")
+        await bed.apply("before")
+        mended = False
+
+        def refuse(_: str, name: str, body: Any) -> ApiError | None:
+            refused = name == "denied" and _of_finalizers(body) and not mended
+            return ApiError(status, "Denied", "the webhook says no") if refused else None
+
+        Refused(bed, refuse)
+        with pytest.raises(ProofError, match=r"NotHeld: its finalizer cannot be written: .*the webhook says no"):
+            await bed.apply("denied", deadline=0.5, delay="70ms")
+        await bed.api.create(TRAFFICPROFILES, profile("other", app="db"))
+        await waiting.verified(bed.api, "other", 1, 10)
+        await bed.heal("before")
+        assert (bed.delays("web-0"), bed.delays("db-0")) == ([], [100])
+        mended = True
+        await waiting.verified(bed.api, "denied", 1, 10)
+        assert bed.delays("web-0") == [70]
+        await bed.heal("denied")
+        await bed.heal("other")
+
+    with_bed(scenario)
+
+
+def test_a_profile_whose_finalizer_stays_holds_no_other_up() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply("a")
+        mended = False
+
+        def refuse(_: str, name: str, body: Any) -> ApiError | None:
+            return ApiError(403, "Forbidden") if name == "a" and _of_finalizers(body) and not mended else None
+
+        refused = Refused(bed, refuse)
+        await bed.api.delete(TRAFFICPROFILES, "a")
+        await until(lambda: bool(refused.met))
+        assert bed.agent.plans == {}, "it is healed all the same"
+        await bed.apply("b", delay="70ms")
+        await bed.heal("b")
+        mended = True
+        await waiting.gone(bed.api, "a", 10)
+
+    with_bed(scenario)
+
+
+def test_what_may_be_touched_is_asked_anew_when_a_finalizer_can_be_written() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        mended = False
+
+        def refuse(_: str, __: str, body: Any) -> ApiError | None:
+            return ApiError(500, "InternalError") if _of_finalizers(body) and not mended else None
+
+        refused = Refused(bed, refuse)
+        await bed.api.create(TRAFFICPROFILES, profile())
+        await until(lambda: bool(refused.met))
+        bed.controller._keeper.world.view = View(allowed=frozenset())
+        mended = True
+        with pytest.raises(ConfigError, match="--netem-allow-namespaces=default"):
+            await waiting.verified(bed.api, "slow", 1, 10)
+        assert bed.agent.ops == []
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+class Moody(MemoryApi):
+    """A store that answers each listing and each watch at first with errors."""
+
+    def __init__(self, *errors: ApiError) -> None:
+        super().__init__()
+        self.refuse = {"list": list(errors), "watch": list(errors)}
+
+    async def list(self, *args: Any) -> Any:
+        if self.refuse["list"]:
+            raise self.refuse["list"].pop(0)
+        return await super().list(*args)
+
+    async def watch(self, *args: Any) -> Any:
+        if self.refuse["watch"]:
+            raise self.refuse["watch"].pop(0)
+        async for change in super().watch(*args):
+            yield change
+
+
+PASSING = tuple(ApiError(status, "Passing") for status in (0, 410, 429, 500, 503, 504))
+
+
+def test_waiting_goes_on_while_the_api_server_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "AGAIN_AFTER", 0.001)
+
+    async def scenario() -> None:
+        api = Moody(*PASSING)
+        await api.create(TRAFFICPROFILES, profile())
+        task = asyncio.ensure_future(waiting.verified(api, "slow", 1, 10))
+        await until(lambda: not any(api.refuse.values()))
+        true = [
+            {"type": kind, "status": "True", "reason": "", "message": "", "observedGeneration": 1}
+            for kind in waiting.CONDITIONS
+        ]
+        await api.patch(TRAFFICPROFILES, "slow", {"status": {"conditions": true}}, subresource="status")
+        assert (await task)["metadata"]["name"] == "slow"
+        api.refuse = {"list": list(PASSING), "watch": list(PASSING)}
+        task = asyncio.ensure_future(waiting.gone(api, "slow", 10))
+        await until(lambda: not any(api.refuse.values()))
+        await api.delete(TRAFFICPROFILES, "slow")
+        await task
+        api.refuse["list"] = [ApiError(403, "Forbidden", "trafficprofiles are not for you")]
+        with pytest.raises(ApiError, match="not for you"):
+            await waiting.gone(api, "slow", 10)
+        await api.close()
+
+    asyncio.run(scenario())
+
+
+def test_waiting_in_vain_for_the_api_server_says_so() -> None:
+    async def scenario() -> None:
+        api = Moody(*[ApiError(0, "Unreachable", "it does not answer")] * 10)
+        with pytest.raises(ProofError, match=r"within 0\.05 s: .*it does not answer$"):
+            await waiting.verified(api, "slow", 1, 0.05)
+        with pytest.raises(TeardownError, match=r"within 0\.05 s: .*it does not answer; run netem sweep"):
+            await waiting.gone(api, "slow", 0.05)
+
+    asyncio.run(scenario())
