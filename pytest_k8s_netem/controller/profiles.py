@@ -33,6 +33,8 @@ class ProfileState:
 
     :ivar declared: what its present generation says; None = nothing that can be meant, see ``refusal``.
     :ivar good: the last that was applied. :ivar refusal: (condition, reason, message) against ``declared``, or None.
+    :ivar retry: monotonic time at which the refusal is to be forgotten; None = with other words only.
+    :ivar tries: how often what it says now was refused.
     :ivar vain: what is declared touches nothing yet, so what was applied before stays in force.
     :ivar unheld: why our finalizer could not be written, so that nothing new is applied for it; "" = nothing of that.
     :ivar removed: the object is gone. :ivar ended: its duration is over.
@@ -50,6 +52,8 @@ class ProfileState:
     declared: TrafficProfile | None = None
     good: TrafficProfile | None = None
     refusal: tuple[str, str, str] | None = None
+    retry: float | None = None
+    tries: int = 0
     vain: bool = False
     unheld: str = ""
     deleting: bool = False
@@ -90,7 +94,8 @@ class ProfileState:
     def read(self, obj: Object) -> None:
         """Take a generation in."""
         self.obj, self.generation = obj, int(obj["metadata"].get("generation", 0))
-        self.seen, self.refusal, self.declared, self.vain = time.time(), None, None, False
+        self.seen, self.declared, self.vain = time.time(), None, False
+        self.refusal, self.retry, self.tries = None, None, 0
         try:
             declared = _parsed(obj)
         except ConfigError as error:
@@ -142,6 +147,13 @@ class ProfileBook:
         """Let what could not be done be tried anew; to be called as a round begins, before anything is looked at."""
         for state in self.states.values():
             state.unheld = ""
+            if state.retry is not None and time.monotonic() >= state.retry:
+                state.refusal = state.retry = None
+
+    def again(self) -> float | None:
+        """Seconds until there is something to reconsider; None = there is nothing."""
+        times = [state.retry for state in self.states.values() if state.retry is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     def publish(self) -> None:
         """Put what shall be in force into the world, and the pods that are chosen once."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Set
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
@@ -11,6 +12,7 @@ from pytest_k8s_netem.resolve.beyond import beyond
 from pytest_k8s_netem.resolve.index import Index
 from pytest_k8s_netem.resolve.layout import TOO_MANY_OVERLAPS
 from pytest_k8s_netem.resolve.select import profiles_by_pod
+from pytest_k8s_netem.run.retry import backoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ NOT_ALLOWED = "NotAllowed"
 """Reason of Accepted=False: a namespace that is not to be touched, or a right that is missing."""
 OWN_REASONS = {TOO_MANY_OVERLAPS: TOO_MANY_OVERLAPS, ENGINE: MISSING_NEED}
 """Reasons by the paths of problems that have one of their own; all others are CannotBePlanned, or Refused."""
+
+RETRIED_AFTER, RETRIED_AT_LEAST = 60.0, 600.0
+"""Seconds after which a profile is tried anew whose agents were out of reach, or gave no answer: at first, and at most,
+for all others wait while agents are looked for."""
 
 Failures = dict[str, ImpairmentError]
 """By pod, why it cannot hold its plan."""
@@ -54,9 +60,13 @@ class Refusals:
                 found.setdefault(profile, (problems, f"pod/{pod}: " + "; ".join(map(str, problems))))
         return self._refuse(found, "Accepted", "CannotBePlanned")
 
-    def blame(self, failures: Failures, index: Index) -> bool:
-        """Refuse the fresh profiles that failures name, or else all fresh ones there; a lost channel is nobody's."""
+    def blame(self, failures: Failures, index: Index, *, attaching: bool = False) -> bool:
+        """Refuse the fresh profiles that failures name, or else all fresh ones there; a lost channel is nobody's.
+
+        :param attaching: whether agents could not be reached; else they could not do what they were asked for.
+        """
         found: dict[str, _Why] = {}
+        lasting: set[str] = set()
         for pod, error in failures.items():
             if isinstance(error, ChannelClosed):
                 continue
@@ -64,14 +74,19 @@ class Refusals:
             named = {name for name in fresh if any(_about(problem.path, name) for problem in error.problems)}
             for name in named or fresh:
                 found.setdefault(name, (error.problems, f"pod/{pod}: {error}"))
-        return self._refuse(found, "Applied", "Refused")
+                if error.problems and not attaching:  # of the same words an agent says the same
+                    lasting.add(name)
+        return self._refuse(found, "Applied", "Refused", passing=found.keys() - lasting)
 
-    def _refuse(self, why: Mapping[str, _Why], condition: str, reason: str) -> bool:
+    def _refuse(self, why: Mapping[str, _Why], condition: str, reason: str, passing: Set[str] = frozenset()) -> bool:
         states = [(self._book.states[name], *said) for name, said in why.items() if self._fresh(name)]
         for state, problems, text in states:
             if state.generation == state.published[0]:  # else it says something else by now, and is tried with that
                 own = next((OWN_REASONS[one.path] for one in problems if one.path in OWN_REASONS), reason)
                 state.refusal = (condition, own, text)
+                state.tries += 1
+                wait = backoff(state.tries, RETRIED_AFTER, RETRIED_AT_LEAST)
+                state.retry = time.monotonic() + wait if state.name in passing else None
         return bool(states)
 
     def _fresh(self, name: str) -> bool:

@@ -80,7 +80,8 @@ class Rounds:
             self.mark(await self._takeover.orphans())
             pods = self._take_dirty() | self._change()
             self.resolutions.update({pod: resolve(pod, self.index) for pod in sorted(pods)})
-            if self._refusals.unplannable(self.resolutions, pods) or self._refusals.blame(failures, self.index):
+            refused = self._refusals.unplannable(self.resolutions, pods)
+            if refused or self._refusals.blame(failures, self.index, attaching=True):
                 self.mark(pods)
                 continue
             pushed = await self._push(pods)

@@ -217,7 +217,7 @@ class TrafficController:
         for name in self._book.states:
             self._status.touch(name)
         self._failures = 0 if complete else self._failures + 1
-        return None if complete else backoff(self._failures, 0.05)
+        return self._book.again() if complete else backoff(self._failures, 0.05)
 
     async def _let_go(self) -> bool:
         """Profiles that are to go, and are in force nowhere, go; whether all of them could."""

@@ -1,4 +1,4 @@
-"""The traffic controller, and who waits for it, while the API server refuses, fails or does not answer."""
+"""The traffic controller, and who waits for it, while the API server or agents refuse, fail or do not answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_controller_traffic import Bed, profile, until, with_bed
+from test_controller_traffic import Bed, conditions, profile, until, with_bed
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
-from pytest_k8s_netem.controller import waiting
-from pytest_k8s_netem.errors import ApiError, ConfigError, ProofError, TeardownError
+from pytest_k8s_netem.controller import refusals, waiting
+from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
 from pytest_k8s_netem.resolve.view import View
 
 
@@ -140,6 +140,44 @@ def test_what_may_be_touched_is_asked_anew_when_a_finalizer_can_be_written() -> 
         with pytest.raises(ConfigError, match="--netem-allow-namespaces=default"):
             await waiting.verified(bed.api, "slow", 1, 10)
         assert bed.agent.ops == []
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_what_could_not_be_reached_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "RETRIED_AFTER", 0.05)
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        bed.channels.refuse = "the agent did not run in pod/default/web-0 within 20 s"
+        with pytest.raises(ImpairmentError, match="did not run"):
+            await bed.apply()
+        bed.channels.refuse = ""
+        await until(lambda: bed.delays("web-0") == [100])
+        async with asyncio.timeout(10):
+            while conditions(await bed.api.get(TRAFFICPROFILES, "slow"))["Verified"][0] != "True":
+                await asyncio.sleep(0.01)
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_what_an_agent_refused_is_tried_again_with_other_words_only() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        bed.agent.fail["prepare"] = "the kernel refused"
+        with pytest.raises(ImpairmentError, match="the kernel refused"):
+            await bed.apply()
+        assert bed.controller._book.again() is None
+        bed.channels.refuse = "no agent"
+        bed.agent.cut(heals=True)
+        changed = await bed.api.patch(TRAFFICPROFILES, "slow", {"spec": {"impairment": {"delay": "50ms"}}})
+        with pytest.raises(ImpairmentError, match="no agent"):
+            await waiting.verified(bed.api, "slow", changed["metadata"]["generation"], 10)
+        seconds = bed.controller._book.again()
+        assert seconds is not None
+        assert 0 < seconds <= refusals.RETRIED_AFTER
         await bed.heal()
 
     with_bed(scenario)
