@@ -147,8 +147,9 @@ class Fleet:
     async def _session(self, channel: Channel, lease: float | None) -> AgentSession:
         """The session on this channel; whoever comes first says hello for all."""
         task = self._sessions.get(id(channel))
-        if task is None or (task.done() and (task.cancelled() or task.exception() or task.result().lost)):
+        if task is None or _over(task):
             task = asyncio.get_running_loop().create_task(self._greet(channel, lease), name="hello to an agent")
+            self._sessions = {key: one for key, one in self._sessions.items() if not _over(one)}
             self._sessions[id(channel)] = task
         return await asyncio.shield(task)
 
@@ -247,3 +248,8 @@ class Fleet:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _over(task: asyncio.Task[AgentSession]) -> bool:
+    """Whether it has no session that lives, nor will."""
+    return task.done() and (task.cancelled() or task.exception() is not None or bool(task.result().lost))

@@ -45,6 +45,7 @@ class ExecChannels:
         async with self._locks[uid]:
             known = self._open.get(uid)
             if known is None or known.closed:
+                self._forget_gone()
                 try:
                     known = self._open[uid] = await self._connected(
                         pod, FIRST_WITHIN if known is None else AGAIN_WITHIN
@@ -53,6 +54,14 @@ class ExecChannels:
                     self._open.pop(uid, None)
                     raise
             return known
+
+    def _forget_gone(self) -> None:
+        """Let go of the closed streams of pods that are no more: each holds 100 KiB."""
+        there = self._agents.there()
+        for uid in [uid for uid, lock in self._locks.items() if uid not in there and not lock.locked()]:
+            if uid not in self._open or self._open[uid].closed:
+                self._open.pop(uid, None)
+                del self._locks[uid]
 
     async def guest(self, pod: Object) -> StreamChannel:
         """See :meth:`Channels.guest`."""

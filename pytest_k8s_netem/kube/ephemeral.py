@@ -64,9 +64,13 @@ class EphemeralAgents:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._brought: dict[str, str] = {}
 
+    def there(self) -> set[str]:
+        """Uids of all pods."""
+        return {str(pod["metadata"]["uid"]) for pod in self._pods.objects.values()}
+
     def residue(self) -> list[str]:
         """Pods (``namespace/name``) that are there and to which it brought a container: no API takes one away."""
-        there = {str(pod["metadata"]["uid"]) for pod in self._pods.objects.values()}
+        there = self.there()
         return sorted(key for uid, key in self._brought.items() if uid in there)
 
     async def container(self, pod: Object) -> str:

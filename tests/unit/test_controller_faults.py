@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.controller import refusals, waiting
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
 from pytest_k8s_netem.resolve.view import View
+from pytest_k8s_netem.run import events
 
 
 class Refused:
@@ -179,6 +182,23 @@ def test_what_an_agent_refused_is_tried_again_with_other_words_only() -> None:
         assert seconds is not None
         assert 0 < seconds <= refusals.RETRIED_AFTER
         await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_sessions_that_were_lost_are_forgotten() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        lost = []
+        for number in range(1, 11):
+            lost.append(weakref.ref(bed.agent.channels[0]))
+            bed.agent.cut(heals=False)
+            await until(lambda: bool(bed.agent.channels) and bed.controller._rounds.holds("default/web-0"))
+            assert len(bed.seen(events.ChannelLost)) == number
+        await bed.heal()
+        gc.collect()
+        assert sum(ref() is not None for ref in lost) <= 1
 
     with_bed(scenario)
 
