@@ -64,6 +64,9 @@ class Watch:
                     self._stopped.wait(backoff(idle - 1))
         except ApiError as error:
             self._give(error)
+        except Exception as error:  # who waits for the next change must hear of it
+            text = f"{threading.current_thread().name}: {type(error).__name__}: {error}"
+            self._give(ApiError(0, "WatchFailed", text))
 
     def _follow(self) -> bool:
         """Read one stream to its end; whether anything came."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 
 from pytest_k8s_netem.api.protocol import Object
 from pytest_k8s_netem.errors import ApiError
@@ -19,6 +21,9 @@ Handler = Callable[[str, Object | None, Object | None], None]
 """Called with key, object before, object now; None = was or is not there."""
 Index = Callable[[Object], Iterable[str]]
 """Gives the values under which an object is to be found."""
+
+SOUND = 10.0
+"""Seconds after which a watch is one that works, though nothing may have changed."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +50,7 @@ class Informer:
         self._handlers: list[Handler] = []
         self._indexes: dict[str, Index] = {}
         self._indexed: dict[str, dict[str, set[str]]] = {}
+        self._failures = 0  # in a row: a listing alone ends none, for the watch may be what is refused
 
     def subscribe(self, handler: Handler) -> None:
         """Tell ``handler`` of each change from now on, after :attr:`objects` has it; of what is there, at once."""
@@ -64,20 +70,17 @@ class Informer:
         return frozenset(self._indexed[name].get(value, ()))
 
     async def run(self) -> None:
-        """Follow the store until it is closed, or for ever."""
-        failures = 0
+        """Follow the store until it is closed, or for ever, whatever fails."""
         while True:
             try:
-                version = await self._list()
-                failures = 0
-                await self._follow(version)
+                await self._follow(await self._list())
                 return
-            except ApiError as error:
-                if error.status != 410:
-                    failures += 1
-                    _log.warning("%s: %s", self.kind.plural, error)
-            if failures:
-                await asyncio.sleep(backoff(failures))
+            except Exception as error:
+                self._failures += 1
+                if isinstance(error, ApiError) and error.status == 410 and self._failures == 1:
+                    continue  # it was away for too long
+                _log.warning("%s: %s", self.kind.plural, error, exc_info=not isinstance(error, ApiError))
+            await asyncio.sleep(backoff(self._failures))
 
     async def _list(self) -> str:
         listing = await self._api.list(self.kind, self._namespace)
@@ -90,8 +93,15 @@ class Informer:
         return listing.resource_version
 
     async def _follow(self, version: str) -> None:
-        async for change in self._api.watch(self.kind, version, self._namespace):
-            self._take(change)
+        began = time.monotonic()
+        try:
+            async with aclosing(self._api.watch(self.kind, version, self._namespace)) as changes:
+                async for change in changes:
+                    self._failures = 0
+                    self._take(change)
+        finally:
+            if time.monotonic() - began > SOUND:
+                self._failures = 0
 
     def _take(self, change: Change) -> None:
         if change.type != "BOOKMARK":

@@ -10,6 +10,8 @@ import pytest
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import NODES, Change, Kind, Listing
+from pytest_k8s_netem.api.watching import Watch
+from pytest_k8s_netem.controller import informer as informers
 from pytest_k8s_netem.controller.informer import Informer
 from pytest_k8s_netem.controller.queue import WorkQueue
 from pytest_k8s_netem.controller.runtime import Runtime
@@ -76,6 +78,83 @@ def test_an_informer_survives_lost_watches(status: int) -> None:
         assert seen == [("a", False, True), ("a", True, True), ("b", False, True), ("a", True, False)]
         assert api.lists > 2
         task.cancel()
+
+    in_loop(scenario)
+
+
+class Refusing(MemoryApi):
+    """A store whose first listings and watches fail."""
+
+    def __init__(self, lists: list[Exception], watches: list[Exception]) -> None:
+        super().__init__()
+        self.lists, self.watches = lists, watches
+
+    async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Listing:
+        if self.lists:
+            raise self.lists.pop(0)
+        return await super().list(kind, namespace, selector)
+
+    async def watch(
+        self, kind: Kind, resource_version: str, namespace: str | None = None
+    ) -> AsyncGenerator[Change, None]:
+        if self.watches:
+            raise self.watches.pop(0)
+        async for change in super().watch(kind, resource_version, namespace):
+            yield change
+
+
+def test_an_informer_survives_whatever_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """As when the file with the token is empty for a moment, or a proxy answers in its own words."""
+
+    async def scenario() -> None:
+        api = Refusing([ValueError("no token"), OSError("no file")], [KeyError("metadata"), ValueError("no JSON")])
+        informer = Informer(api, NODES)
+        task = asyncio.ensure_future(informer.run())
+        await until(lambda: not api.watches)
+        await api.create(NODES, node("a"))
+        await until(lambda: "a" in informer.objects)
+        task.cancel()
+
+    in_loop(scenario)
+    assert [what for what in ("no token", "no file", "metadata", "no JSON") if what not in caplog.text] == []
+
+
+@pytest.mark.parametrize("status", [410, 429, 503])
+def test_an_informer_whose_watch_is_refused_waits_longer_and_longer(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    waits: list[int] = []
+
+    def recorded(failures: int) -> float:
+        waits.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(informers, "backoff", recorded)
+
+    async def scenario() -> None:
+        api = Refusing([], [ApiError(status, "Refused")] * 8)
+        informer = Informer(api, NODES)
+        task = asyncio.ensure_future(informer.run())
+        await until(lambda: not api.watches)
+        await api.create(NODES, node("a"))
+        await until(lambda: "a" in informer.objects)
+        task.cancel()
+
+    in_loop(scenario)
+    assert waits == [*range(2 if status == 410 else 1, 9)], "only the first 410 is the watch's own age"
+
+
+def test_a_watch_whose_thread_fails_says_so() -> None:
+    """Else whoever waits for the next change waits for ever."""
+
+    async def scenario() -> None:
+        def opened(_: str) -> Any:
+            raise ValueError("the token file is empty")
+
+        watch = Watch(opened, "1", "nodes")
+        async with asyncio.timeout(10):
+            with pytest.raises(ApiError, match="watch of nodes: ValueError: the token file is empty"):
+                await watch.next()
 
     in_loop(scenario)
 
