@@ -51,7 +51,10 @@ class Process:
             raise ClusterError(f"a command in {self._pod} did not end within {timeout:g} s") from None
 
     def stop(self, timeout: float = 5) -> Completed:
-        """SIGTERM, and SIGKILL if that does not end it within ``timeout`` seconds."""
+        """SIGTERM, and SIGKILL if that does not end it within ``timeout`` seconds.
+
+        :raises ClusterError: where it takes no signals, as in an image without a shell on a real cluster.
+        """
         self._portal.call(self._running.kill(signals.SIGTERM))
         try:
             return self._portal.call(self._running.wait(), timeout)

@@ -84,7 +84,9 @@ class RemoteCommand:
     async def _run(self, running: Exec, plain: Sequence[str] | None, stdin: bytes) -> int:
         try:
             await self._follow(running, stdin, bytearray())
-            if plain and any(text in running.failure for text in NO_SHELL):
+            if plain and not self._pid.done() and any(text in running.failure for text in NO_SHELL):
+                self._err.clear()
+                self._takes_no_signals()
                 running = await self._begin(plain, stdin)
                 await self._follow(running, stdin, None)
         except (ConnectionError, ApiError) as error:
@@ -105,16 +107,31 @@ class RemoteCommand:
                 elif head is None:
                     self._err += data
                 else:
-                    head += data
-                    line, newline, rest = head.partition(b"\n")
-                    if newline:
-                        self._pid.set_result(int(line))
-                        self._err += rest
-                        head = None
+                    head = self._without_pid(head + data)
         finally:
+            self._err += head or b""
             if feeding is not None:
                 feeding.cancel()
                 await asyncio.gather(feeding, return_exceptions=True)
+
+    def _without_pid(self, head: bytearray) -> bytearray | None:
+        """Take the pid out of what came first on standard error; what its line may still be in, None = it is found.
+
+        A shell may have said something before: bash warns of a locale that is not there.
+        """
+        while b"\n" in head:
+            line, _, head = head.partition(b"\n")
+            if line.isdigit():
+                self._pid.set_result(int(line))
+                self._err += head
+                return None
+            self._err += line + b"\n"
+        return head
+
+    def _takes_no_signals(self) -> None:
+        why = f"pod/{self._pod['metadata']['name']} has no shell, so what runs there takes no signals"
+        self._pid.set_exception(ClusterError(why))
+        self._pid.exception()  # nobody need ask
 
 
 async def _feed(running: Exec, stdin: bytes) -> None:
