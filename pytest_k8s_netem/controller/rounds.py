@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pytest_k8s_netem.controller.attaching import Attaching
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.evidence import LATE, LATE_BROUGHT
 from pytest_k8s_netem.controller.refusals import Failures, Refusals
@@ -26,12 +27,13 @@ from pytest_k8s_netem.run.retry import backoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Set
 
     from pytest_k8s_netem.controller.evidence import GapBook
     from pytest_k8s_netem.controller.fleet import Emit, Fleet
     from pytest_k8s_netem.controller.profiles import ProfileBook
     from pytest_k8s_netem.controller.world import WorldKeeper
+    from pytest_k8s_netem.profile.trafficprofile import TrafficProfile
 
 REPLACED_WITHIN = 2.0
 """Seconds for an agent that was killed to be replaced by one that clears what it left; it takes 0.1."""
@@ -61,7 +63,12 @@ class Rounds:
         self._healed = healed
         self._dirty: set[str] = set()
         self._refusals = Refusals(book)
+        self._attaching = Attaching(self._attach_one, healed)
         self._takeover = Takeover(keeper, book, fleet, gaps, self._attach_one)
+
+    async def stop(self) -> None:
+        """End what goes on beside rounds; to be called when none runs."""
+        await self._attaching.stop()
 
     def mark(self, pods: Iterable[str]) -> None:
         """These pods are to be looked at in the next round, whatever the world says."""
@@ -117,10 +124,14 @@ class Rounds:
 
     async def _attach(self) -> Failures:
         """Attach all pods that a profile selects; failures only of those that are expected."""
-        selected = [key for key in profiles_by_pod(Index(self._keeper.world)) if self._reachable(key)]
-        results = await asyncio.gather(*(self._attach_one(key) for key in selected), return_exceptions=True)
+        selected = profiles_by_pod(Index(self._keeper.world))
+        wanted = {key: self._uid(key) for key in selected if self._reachable(key)}
+        self._attaching.begin(wanted)
+        results = await self._attaching.ended({key for key in wanted if self._needed(key, selected[key])})
         failures: Failures = {}
-        for key, result in zip(selected, results, strict=True):
+        for key in filter(self.expected, self._attaching.late):
+            failures[key] = ChannelClosed(f"the agent of pod/{key} is being reached again")
+        for key, result in results.items():
             if isinstance(result, ImpairmentError):
                 if self.expected(key):
                     failures[key] = result
@@ -129,6 +140,21 @@ class Rounds:
             elif result:
                 self.mark([key])
         return failures
+
+    def _needed(self, key: str, profiles: Iterable[TrafficProfile]) -> bool:
+        """Whether a round cannot do without this pod: it is new, or a fresh profile is to be in force on all or none.
+
+        What others held they hold, or their leases end it: nobody else need wait for that.
+        """
+        target = self._fleet.targets.get(key)
+        if target is None or target.uid != self._uid(key):
+            return True
+        states = (self._book.states.get(profile.name) for profile in profiles)
+        return any(state is not None and state.fresh for state in states)
+
+    def _uid(self, key: str) -> str:
+        pod = self._keeper.pod(key)
+        return str(pod["metadata"]["uid"]) if pod is not None else ""
 
     async def _attach_one(self, key: str) -> bool:
         pod = self._keeper.pod(key)
@@ -145,9 +171,10 @@ class Rounds:
 
     # Plans into force
 
-    async def _push(self, pods: Iterable[str]) -> Failures | None:
+    async def _push(self, pods: Set[str]) -> Failures | None:
         """Prepare all, commit together; None: a profile was refused and the round begins again."""
-        wanted = [(target, self._wanted(target)) for pod in sorted(pods) if (target := self._fleet.targets.get(pod))]
+        reached = sorted(pods - self._attaching.late)
+        wanted = [(target, self._wanted(target)) for pod in reached if (target := self._fleet.targets.get(pod))]
         await self._takeover.adopt(wanted)
         heals = [target for target, plan in wanted if plan.empty and _to_heal(target) and _free(target)]
         pushes = [(t, plan) for t, plan in wanted if not plan.empty and _differs(t, plan)]
@@ -256,7 +283,7 @@ class Rounds:
         for pod in pods - failures.keys():
             if pod in self._fleet.targets:
                 self._fleet.troubles.pop(pod, None)
-        self.mark(failures)
+        self.mark(failures.keys() | self._attaching.late)
         for state in self._book.states.values():
             generation, profile = state.published
             if generation != state.handled:

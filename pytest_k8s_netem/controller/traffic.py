@@ -47,6 +47,8 @@ FAREWELL_WITHIN = 1.0
 """Seconds for the last reading of a pod's counters; an agent answers within 50 ms."""
 REACHED_WITHIN = 15.0
 """Seconds for a pod whose session is lost to be reached again when it is to be read back."""
+ASKED_AGAIN = 0.05
+"""Seconds between two looks at whether it is."""
 STOP_WITHIN = 5.0
 """Seconds for healing everything at the end; what is not healed then, the agents heal by themselves."""
 ROUND = "round"
@@ -122,6 +124,7 @@ class TrafficController:
         :param heal: else agents keep what is in force for the controller that comes next, until their leases end.
         """
         self._names.stop()
+        await self._rounds.stop()
         if self._scripts is not None:
             await self._scripts.stop()
         await self._status.stop()
@@ -306,7 +309,8 @@ class TrafficController:
                     except ChannelClosed:
                         if target.plan.empty or self._fleet.targets.get(target.key) is not target:
                             raise
-                        await self._next_round()  # it attaches anew, or gives up
+                        await self._next_round()  # it attaches anew, or gives up, or goes on to try
+                        await asyncio.sleep(ASKED_AGAIN)
         return None
 
     def _excluded(self, name: str) -> dict[str, str]:

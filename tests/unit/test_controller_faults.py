@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_agent import FakeChannels
 from test_controller_traffic import Bed, conditions, profile, until, with_bed
 
 from pytest_k8s_netem.api.memory import MemoryApi
-from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
-from pytest_k8s_netem.controller import refusals, waiting
+from pytest_k8s_netem.api.protocol import PODS, TRAFFICPROFILES
+from pytest_k8s_netem.controller import attaching, refusals, traffic, waiting
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
 from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run import events
@@ -199,6 +200,134 @@ def test_sessions_that_were_lost_are_forgotten() -> None:
         await bed.heal()
         gc.collect()
         assert sum(ref() is not None for ref in lost) <= 1
+
+    with_bed(scenario)
+
+
+class Lost:
+    """A bed whose pod ``a-0`` has lost its agent, and ``b-0`` has not.
+
+    :ivar back: set when the agent can be reached again. :ivar lost: whether it cannot before. :ivar asked: attempts.
+    """
+
+    def __init__(self, bed: Bed) -> None:
+        self.lost = False
+        self.back = asyncio.Event()
+        self.asked: list[str] = []
+        self._open = bed.channels.open
+        self._bed = bed
+        self._own = FakeChannels(bed.agent)
+        bed.channels.open = self.open  # type: ignore[method-assign]
+
+    async def begin(self) -> None:
+        for name in ("a", "b"):
+            await self._bed.pod(f"{name}-0")
+            await self._bed.api.create(TRAFFICPROFILES, profile(name, app=name))
+            await waiting.verified(self._bed.api, name, 1, 10)
+        channel = await self._own.open({})
+        self.lost = True
+        channel.end()
+        await until(lambda: "a-0" in self.asked)
+
+    async def open(self, pod: dict[str, Any]) -> Any:
+        name = pod["metadata"]["name"]
+        if name != "a-0":
+            return await self._open(pod)
+        if self.lost:
+            self.asked.append(name)
+            await self.back.wait()
+        return await self._own.open(pod)
+
+
+def test_a_pod_whose_agent_is_lost_holds_no_other_up() -> None:
+    async def scenario(bed: Bed) -> None:
+        lost = Lost(bed)
+        await lost.begin()
+        await bed.heal("b")
+        await bed.pod("c-0")
+        await bed.api.create(TRAFFICPROFILES, profile("c", app="c"))
+        await waiting.verified(bed.api, "c", 1, 10)
+        assert (bed.delays("a-0"), lost.asked) == ([100], ["a-0"]), "it is still looked for, for the first time"
+        lost.back.set()
+        evidence = await bed.controller.evidence("a")
+        assert (set(evidence.pods), evidence.gaps) == ({"default/a-0"}, ())
+        await bed.api.patch(TRAFFICPROFILES, "a", {"spec": {"impairment": {"delay": "50ms"}}})
+        await until(lambda: bed.delays("a-0") == [50])
+        await bed.heal("a")
+        await bed.heal("c")
+
+    with_bed(scenario)
+
+
+def test_a_profile_waits_for_all_of_its_pods_though_one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attaching, "WAITED_FOR", 0.0)
+
+    async def scenario(bed: Bed) -> None:
+        lost = Lost(bed)
+        await lost.begin()
+        both = profile("both", delay="30ms")
+        both["spec"]["podSelector"] = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}
+        await bed.api.create(TRAFFICPROFILES, both)
+        await until(lambda: "both" in bed.controller._book.states)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert (bed.delays("a-0"), bed.delays("b-0")) == ([100], [100])
+        lost.back.set()
+        await waiting.verified(bed.api, "both", 1, 10)
+        assert (len(bed.delays("a-0")), len(bed.delays("b-0"))) == (2, 2)
+        for name in ("both", "a", "b"):
+            await bed.heal(name)
+
+    with_bed(scenario)
+
+
+def test_evidence_of_a_lost_pod_is_waited_for_without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attaching, "WAITED_FOR", 0.0)
+    monkeypatch.setattr(traffic, "REACHED_WITHIN", 0.5)
+
+    async def scenario(bed: Bed) -> None:
+        lost = Lost(bed)
+        await lost.begin()
+        run, rounds = bed.controller._rounds.run, 0
+
+        async def counted() -> bool:
+            nonlocal rounds
+            rounds += 1
+            return await run()
+
+        monkeypatch.setattr(bed.controller._rounds, "run", counted)
+        evidence = await bed.controller.evidence("a")
+        assert [(gap.pod, gap.cause, gap.end) for gap in evidence.gaps] == [("default/a-0", "session", None)]
+        assert rounds <= 3 * 0.5 / traffic.ASKED_AGAIN + 10, "it asks, and the round tries again"
+        lost.back.set()
+        await bed.heal("a")
+        await bed.heal("b")
+
+    with_bed(scenario)
+
+
+def test_a_pod_made_anew_is_not_waited_for_as_the_old_one() -> None:
+    async def scenario(bed: Bed) -> None:
+        lost = Lost(bed)
+        await lost.begin()
+        bed.agent.remove("default/a-0")
+        await bed.api.delete(PODS, "a-0", "default", grace=0)
+        lost.lost = False
+        made = await bed.pod("a-0")
+        await until(lambda: bed.delays("a-0") == [100])
+        assert bed.controller._fleet.targets["default/a-0"].uid == made["metadata"]["uid"]
+        await bed.heal("a")
+        await bed.heal("b")
+
+    with_bed(scenario)
+
+
+def test_what_is_looked_for_as_a_controller_stops_is_left() -> None:
+    async def scenario(bed: Bed) -> None:
+        lost = Lost(bed)
+        await lost.begin()
+        bed.agent.plans.pop("default/a-0")
+        await bed.heal("b")
 
     with_bed(scenario)
 
