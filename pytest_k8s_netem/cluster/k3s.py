@@ -61,10 +61,12 @@ class K3sProvider(RemoteProvider):
 
     async def stop(self) -> None:
         """Remove the container, and the cluster with it."""
-        await self.disconnect()
-        container, self._container = self._container, None
-        if container is not None:
-            await asyncio.to_thread(container.stop)
+        try:
+            await self.disconnect()
+        finally:
+            container, self._container = self._container, None
+            if container is not None:
+                await asyncio.to_thread(container.stop)
 
     def remains(self, failed: bool) -> str:
         """Nothing: Testcontainers itself removes what a process has started."""

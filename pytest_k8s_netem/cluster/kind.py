@@ -65,7 +65,12 @@ class KindProvider(RemoteProvider):
 
     async def stop(self) -> None:
         """Delete the cluster, if a process of this run made it, nobody uses it any more and it is not to be kept."""
-        await self.disconnect()
+        try:
+            await self.disconnect()
+        finally:  # what cannot be healed goes with the cluster
+            await self._leave()
+
+    async def _leave(self) -> None:
         async with self._share.alone():
             ours = self._made()
             if ours and self._keep:

@@ -140,11 +140,13 @@ class RemoteProvider:
 
     async def disconnect(self) -> None:
         """Heal everything and end what :meth:`connect` began; nothing happens if it did not."""
-        for address in list(self._forwards):
-            await self.unforward(address)
-        if self._control is not None:
-            await self._control.stop()
-        await self.api.close()
+        try:
+            for address in list(self._forwards):
+                await self.unforward(address)
+            if self._control is not None:
+                await self._control.stop()
+        finally:
+            await self.api.close()
 
     async def open(self) -> None:
         """See :meth:`Provider.open`: the cluster is there since :meth:`connect`."""
