@@ -110,7 +110,8 @@ class Imposition:
             await waiting.verified(self._provider.api, self.key, self._generation, VERIFY_WITHIN, whole=True)
         except NetemError as error:
             fix = NO_POD if NOWHERE in str(error) else ""
-            raise type(error)(f"impairment {self.name!r}: {error}{fix}") from None
+            error.args = (f"impairment {self.name!r}: {error}{fix}",)  # not a new one: each kind is made otherwise
+            raise
 
     async def pause(self) -> None:
         """Heal, keeping what was met so far; :meth:`begin` goes on."""
