@@ -9,13 +9,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_START = "start it (sudo systemctl start docker), or name another daemon by DOCKER_HOST"
 _FIXES = (
     (
         "permission denied",
         "attaching containers needs access to Docker's socket, not root: sudo usermod -aG docker $USER, then log in "
         "anew; or name a daemon of your own by DOCKER_HOST",
     ),
-    ("cannot connect", "start it (sudo systemctl start docker), or name another daemon by DOCKER_HOST"),
+    ("cannot connect", _START),
+    ("failed to connect", _START),  # as newer programs say it
 )
 """By what Docker says (lower case), what to do about it."""
 

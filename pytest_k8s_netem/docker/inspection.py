@@ -9,8 +9,8 @@ from typing import Any
 from pytest_k8s_netem.docker.command import docker
 from pytest_k8s_netem.errors import ConfigError, ProviderError
 
-ABSENT = "no such "
-"""What Docker says (lower case) of a container that it has not."""
+ABSENT = ("no such container", "no such object")
+"""What Docker says (lower case) of a container that it has not; one that is away says "no such file" of its socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ async def look(reference: str) -> Container | None:
     try:
         said = await docker("container", "inspect", reference)
     except ProviderError as error:
-        if ABSENT in str(error).lower():
+        said = str(error).lower()
+        if any(absent in said for absent in ABSENT):
             return None
         raise
     return read(json.loads(said)[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from pytest_k8s_netem.docker import inspection
 from pytest_k8s_netem.docker.podobject import pod_of, status_of
 from pytest_k8s_netem.docker.reference import checked_name, reference
-from pytest_k8s_netem.errors import ConfigError
+from pytest_k8s_netem.errors import ConfigError, ProviderError
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.run.claim import Claim
 
@@ -153,3 +155,41 @@ def test_a_claim_is_one_processs_own() -> None:
     first.release()
     assert second.take()
     second.release()
+
+
+def docker_that_says(said: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "docker").write_text(f"#!/bin/sh\necho >&2 '{said}'\nexit 1\n")
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error: No such container: redis",
+        "Error response from daemon: No such container: redis",
+        "Error: No such object: redis",
+        "error: no such object: redis",
+    ],
+)
+def test_there_is_no_such_container(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_that_says(said, tmp_path, monkeypatch)
+    assert asyncio.run(inspection.look("redis")) is None
+    with pytest.raises(ConfigError, match="Docker has no container 'redis'"):
+        asyncio.run(inspection.inspect("redis"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+        "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if the "
+        "daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory",
+    ],
+)
+def test_a_docker_that_is_away_is_not_one_without_the_container(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_that_says(said, tmp_path, monkeypatch)
+    with pytest.raises(ProviderError, match="systemctl start docker"):
+        asyncio.run(inspection.look("redis"))
