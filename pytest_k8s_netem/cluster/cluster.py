@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, TRAFFICPROFILES, Kind
 from pytest_k8s_netem.cluster import manifests, readiness
 from pytest_k8s_netem.cluster.pod import Pod
-from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
+from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError, NetemError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Cluster:
 
         :param source: a path, YAML or JSON text, an object, or several.
         :raises ConfigError: naming every field that cannot be honoured; nothing has been made then.
+        :raises ApiError: if one is refused; those that were made before it are deleted again.
         """
         objects = []
         for obj in manifests.load(source):
@@ -88,10 +89,15 @@ class Cluster:
             objects.append((kind, self._provider.check(obj), own if kind.namespaced else None))
         done: list[Named] = []
         made: list[Named] = []
-        for kind, obj, where in objects:
-            name, new = self._portal.call(self._put(kind, obj, where))
-            done.append((kind, name, where))
-            made += done[-1:] if new else []
+        try:
+            for kind, obj, where in objects:
+                name, new = self._portal.call(self._put(kind, obj, where))
+                done.append((kind, name, where))
+                made += done[-1:] if new else []
+        except BaseException:
+            with suppress(NetemError):  # the first error is told
+                self._delete(made[::-1])
+            raise
         return Applied(self, done, made)
 
     async def _put(self, kind: Kind, obj: Object, namespace: str | None) -> tuple[str, bool]:

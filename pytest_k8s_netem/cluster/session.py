@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import platform
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
 from pytest_k8s_netem.api.protocol import NAMESPACES
+from pytest_k8s_netem.cluster import readiness
 from pytest_k8s_netem.cluster.answering import Answering
 from pytest_k8s_netem.cluster.attaching import Attached
 from pytest_k8s_netem.cluster.camera import Camera
@@ -155,10 +157,20 @@ class Session:
             "kind": "Namespace",
             "metadata": {"name": name, "labels": self.identity.labels(nodeid)},
         }
-        self.portal.call(self.provider.api.create(NAMESPACES, obj))
-        self.portal.call(self.provider.namespace_ready(name))
+        self.portal.call(self._make_namespace(obj))
         self.camera.namespaces.append(name)
         return Namespace(cluster, name)
+
+    async def _make_namespace(self, obj: dict[str, Any]) -> None:
+        """Make it and wait until it takes pods; one that never does is deleted again."""
+        name = str(obj["metadata"]["name"])
+        await self.provider.api.create(NAMESPACES, obj)
+        try:
+            await self.provider.namespace_ready(name)
+        except BaseException:
+            with suppress(NetemError):  # the first error is told
+                await readiness.delete(self.provider.api, NAMESPACES, name, None)
+            raise
 
     def attach(self, container: object, as_: str, nodeid: str = "") -> Attached:
         """Make a container of Docker one that can be impaired.
