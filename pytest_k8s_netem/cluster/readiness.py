@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HOPELESS = frozenset({"ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "RunContainerError"})
 """Waiting reasons of a container that no waiting mends."""
 
+LIST_AGAIN = 0.1
+"""Seconds between the end of a watch and the next list."""
+
 
 async def ready(provider: Provider, namespace: str, selector: str, timeout: float) -> None:
     """Until the selected pods are ready and, without a selector, every Deployment that may be read has its replicas.
@@ -205,11 +208,12 @@ async def _until(
     async def watch(kind: Kind) -> None:
         where = namespace if kind.namespaced else None
         while True:
-            since = (await api.list(kind, where)).resource_version
-            changed.set()
-            with contextlib.suppress(ApiError):  # 410 Expired: list anew
+            with contextlib.suppress(ApiError):  # 410 Expired, or a server that is away for a moment: list anew
+                since = (await api.list(kind, where)).resource_version
+                changed.set()
                 async for _ in api.watch(kind, since, where):
                     changed.set()
+            await asyncio.sleep(LIST_AGAIN)
 
     watches = [asyncio.create_task(watch(kind)) for kind in kinds]
     try:
