@@ -151,7 +151,8 @@ def pytest_runtest_makereport(
 
         if not item.config.option.fulltrace:
             tracebacks.shorten(call.excinfo.value)
-        if item.config.stash[options.SETTINGS].missing == "skip":
+        skips = call.when != "teardown"  # what cannot be ended is no missing need
+        if skips and item.config.stash[options.SETTINGS].missing == "skip":
             call.excinfo = tracebacks.skipped(call.excinfo)
     report = yield
     if call.when == "setup" and call.excinfo is not None and getattr(call.excinfo.value, "of_machine", False):

@@ -106,3 +106,27 @@ def test_a_cluster_that_cannot_be_made_is_told_once(
 def test_a_missing_need_may_be_a_skip(pytester: pytest.Pytester, machine: Machine) -> None:
     machine(docker=docker())
     run(pytester, "--netem-missing=skip").assert_outcomes(skipped=3)
+
+
+def test_what_fails_at_the_end_is_no_missing_need(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_k8s_netem.errors import ProviderError
+
+        @pytest.fixture
+        def early(_netem_session):
+            raise ProviderError("there is no such thing here")
+
+        @pytest.fixture
+        def late(_netem_session):
+            yield
+            raise ProviderError("it cannot be deleted")
+
+        def test_early(early): ...
+        def test_late(late): ...
+        """
+    )
+    result = pytester.runpytest_subprocess("--netem-missing=skip", "-p", "no:cacheprovider")
+    result.assert_outcomes(skipped=1, passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*it cannot be deleted*"])
