@@ -53,6 +53,7 @@ class Connection:
 
         :raises ProviderError: if it cannot be used.
         """
+        import yaml
         from kubernetes import client, config
 
         configuration = client.Configuration()
@@ -62,10 +63,14 @@ class Connection:
             load(path, context, configuration, persist_config=False)
             known: Any = config.list_kube_config_contexts
             contexts, current = known(path)
+            chosen = next((one for one in contexts if one["name"] == context), current)
+            parts = [str(chosen["context"].get(part) or "") for part in ("cluster", "namespace")]
         except (config.ConfigException, OSError, ValueError) as error:
             raise ProviderError(f"{named} names no cluster: {error}") from None
-        chosen = next((one for one in contexts if one["name"] == context), current)
-        parts = (str(chosen["context"].get(part) or "") for part in ("cluster", "namespace"))
+        except yaml.YAMLError as error:
+            raise ProviderError(f"{named} is no YAML: {error}") from None
+        except (TypeError, KeyError, AttributeError) as error:  # the client takes it for what it should be
+            raise ProviderError(f"{named} is no kubeconfig: {error}") from None
         return cls(configuration, str(chosen["name"]), *parts)
 
     @classmethod
