@@ -33,12 +33,14 @@ class Share:
         """Be the only one who makes it, takes it down, joins or leaves."""
         with await asyncio.to_thread(self._locked):
             yield
-            if self._held is None and not self._used():
+            if self._held is None and not self.used():
                 for path in (self.note, self._users, self._lock):
                     path.unlink(missing_ok=True)
 
     def join(self) -> None:
-        """Use it from now on; in :meth:`alone`."""
+        """Use it from now on; in :meth:`alone`. What earlier users noted who were killed is nothing to new ones."""
+        if not self.used():
+            self.note.unlink(missing_ok=True)
         self._held = self._users.open("ab")
         fcntl.flock(self._held, fcntl.LOCK_SH)
         keep_from_children(self._held)
@@ -48,9 +50,10 @@ class Share:
         if self._held is not None:
             self._held.close()
             self._held = None
-        return not self._used()
+        return not self.used()
 
-    def _used(self) -> bool:
+    def used(self) -> bool:
+        """Whether somebody uses it; in :meth:`alone`."""
         if not self._users.exists():
             return False
         with self._users.open("ab") as users:

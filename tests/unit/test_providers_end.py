@@ -10,11 +10,12 @@ import pytest
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.cluster.k3s import K3sProvider
-from pytest_k8s_netem.cluster.kind import MADE, KindProvider
+from pytest_k8s_netem.cluster.kind import FAILED, MADE, KindProvider
 from pytest_k8s_netem.cluster.remote import RemoteProvider
 from pytest_k8s_netem.cluster.session import Choices
 from pytest_k8s_netem.errors import ApiError, NetemError, TeardownError
 from pytest_k8s_netem.run.events import EventLog
+from pytest_k8s_netem.run.sharing import Share
 
 ERRORS = [ApiError(0, "Unreachable", "the API server does not answer"), TeardownError("it was not healed")]
 
@@ -86,3 +87,39 @@ def test_a_container_of_k3s_goes_also_when_it_cannot_be_healed(error: NetemError
     with pytest.raises(type(error), match=str(error)):
         asyncio.run(provider.stop())
     assert (container.stopped, api.closed) == (1, True)
+
+
+class Cluster:
+    """In place of a cluster of kind that is there already."""
+
+    def __init__(self) -> None:
+        self.deleted = 0
+
+    async def exists(self) -> bool:
+        return True
+
+    async def find(self) -> None: ...
+
+    async def delete(self) -> None:
+        self.deleted += 1
+
+
+@pytest.mark.parametrize("note", [MADE, f"{FAILED}there was no room"])
+def test_what_a_killed_run_noted_of_a_cluster_does_not_count(note: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        killed = Share(tmp_path, "kind-mine")
+        async with killed.alone():
+            killed.join()
+            killed.note.write_text(note)
+        killed._held.close()  # type: ignore[union-attr] # as the kernel does
+        provider = KindProvider(Choices(provider="kind", cluster="mine"), tmp_path / "run", EventLog())
+        cluster: Any = Cluster()
+        provider.cluster = cluster
+        async with provider._share.alone():
+            provider._share.join()
+            await provider._found()
+        await provider.stop()
+        assert cluster.deleted == 0
+
+    asyncio.run(scenario())
+    assert list(tmp_path.iterdir()) == []

@@ -18,9 +18,9 @@ from pytest_k8s_netem.run.sharing import Share
 async def main():
     share = Share(Path(sys.argv[1]), "thing")
     async with share.alone():
+        share.join()
         first = not share.note.exists()
         share.note.write_text("made")
-        share.join()
     print("first" if first else "later", flush=True)
     sys.stdin.readline()
     async with share.alone():
@@ -65,10 +65,11 @@ def test_who_is_killed_uses_it_no_more(tmp_path: Path) -> None:
     assert other.leaves() == "last"
 
 
-def test_what_all_who_died_made_is_found_by_the_next(tmp_path: Path) -> None:
-    User(tmp_path).dies()
+def test_what_all_who_died_noted_is_nothing_to_the_next(tmp_path: Path) -> None:
+    for user in [User(tmp_path), User(tmp_path)]:
+        user.dies()
     user = User(tmp_path)
-    assert (user.came, user.leaves()) == ("later", "last")
+    assert (user.came, user.leaves()) == ("first", "last")
     assert not list(tmp_path.iterdir())
 
 
