@@ -37,6 +37,15 @@ class Share:
                 for path in (self.note, self._users, self._lock):
                     path.unlink(missing_ok=True)
 
+    def busy(self) -> bool:
+        """Whether somebody is alone with it at this moment."""
+        with self._lock.open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def join(self) -> None:
         """Use it from now on; in :meth:`alone`. What earlier users noted who were killed is nothing to new ones."""
         if not self.used():
