@@ -165,7 +165,10 @@ def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iter
     test = ImpairedTest(_netem_session, request.node.nodeid, reader, strictness)
     yield test
     with _refusals():
-        test.detach()
+        try:
+            test.abandon()
+        finally:
+            test.detach()
     _tell(request, test)
 
 

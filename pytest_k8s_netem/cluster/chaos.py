@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from pytest_k8s_netem.cluster.handle import NetemProfile, unused_name
-from pytest_k8s_netem.cluster.imposition import Imposition
+from pytest_k8s_netem.cluster.imposition import abandon_all
 from pytest_k8s_netem.cluster.spec import FACE, Spec
 from pytest_k8s_netem.profile import arguments as vocabulary
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.cluster.attaching import Attached
     from pytest_k8s_netem.cluster.impaired import ImpairedTest
+    from pytest_k8s_netem.cluster.imposition import Imposition
     from pytest_k8s_netem.cluster.session import Session
     from pytest_k8s_netem.cluster.spec import SpecReader
 
@@ -31,20 +32,31 @@ class Block:
         self._impositions: list[Imposition] = []
 
     def __enter__(self) -> NetemProfile:
-        return self._chaos.portal.call(self._begin())
+        begun: list[Imposition] = []
+        try:
+            return self._chaos.portal.call(self._begin(begun))
+        except BaseException:  # nobody may have waited for its end, and nobody leaves the block
+            self._chaos.portal.call(abandon_all(begun))
+            raise
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._chaos.portal.call(self._end(error))
 
     async def __aenter__(self) -> NetemProfile:
-        return await asyncio.wrap_future(self._chaos.portal.submit(self._begin()))
+        begun: list[Imposition] = []
+        try:
+            return await asyncio.wrap_future(self._chaos.portal.submit(self._begin(begun)))
+        except BaseException:
+            await asyncio.wrap_future(self._chaos.portal.submit(abandon_all(begun)))
+            raise
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await asyncio.wrap_future(self._chaos.portal.submit(self._end(error)))
 
-    async def _begin(self) -> NetemProfile:
+    async def _begin(self, begun: list[Imposition]) -> NetemProfile:
         chaos = self._chaos
-        imposition = chaos.make(self._spec)
+        imposition = chaos.test.make(self._spec)
+        begun.append(imposition)
         await imposition.begin()
         self._impositions.append(imposition)
         return NetemProfile(chaos.portal, imposition, self._spec, chaos.reader, chaos.measuring)
@@ -62,16 +74,8 @@ class Netem:
 
     def __init__(self, session: Session, reader: SpecReader, test: ImpairedTest, level: int = BLOCK_LEVEL) -> None:
         self.portal, self.measuring, self.reader = session.portal, session.measuring, reader
-        self._provider, self._camera, self.test = session.provider, session.camera, test
-        self._level = level
+        self.test, self._level = test, level
         self._names: dict[str, Spec] = {}
-
-    def make(self, spec: Spec) -> Imposition:
-        """The imposition of a spec, not begun.
-
-        :raises ConfigError: if it cannot be meant.
-        """
-        return Imposition(self._provider, spec.name, self.reader.read(spec), self._camera.before)
 
     def impair(self, *, name: str = "block", **arguments: Any) -> Block:
         """Impair for the length of a block; the arguments are the marker's."""

@@ -8,7 +8,7 @@ from functools import partial
 from pytest_k8s_netem.cluster import findings
 from pytest_k8s_netem.cluster.chaos import Netem
 from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
-from pytest_k8s_netem.cluster.imposition import Imposition, begin_all, end_all
+from pytest_k8s_netem.cluster.imposition import Imposition, abandon_all, begin_all, end_all
 from pytest_k8s_netem.errors import ClusterError, ConfigError, ProofError
 
 TYPE_CHECKING = False
@@ -43,6 +43,7 @@ class ImpairedTest:
         self._session, self._nodeid, self._reader, self._strictness = session, nodeid, reader, strictness
         self._declared: dict[str, _Declared] = {}
         self._attached: list[Attached] = []
+        self._known: list[Imposition] = []
         self.profiles = NetemProfiles()
         self.found: list[Finding] = []
 
@@ -63,11 +64,20 @@ class ImpairedTest:
     def _declare(self, spec: Spec) -> None:
         if spec.name in self._declared:
             raise ConfigError(f"two impairments are called {spec.name!r}; give one of them another name=")
-        imposition = Imposition(self._session.provider, spec.name, self._reader.read(spec), self._session.camera.before)
+        imposition = self.make(spec)
         self._declared[spec.name] = _Declared(spec, imposition)
         self.profiles[spec.name] = NetemProfile(
             self._session.portal, imposition, spec, self._reader, self._session.measuring
         )
+
+    def make(self, spec: Spec) -> Imposition:
+        """The imposition of a spec, not begun.
+
+        :raises ConfigError: if it cannot be meant.
+        """
+        made = Imposition(self._session.provider, spec.name, self._reader.read(spec), self._session.camera.before)
+        self._known.append(made)
+        return made
 
     def begin(self, when: str) -> None:
         """Impair what is declared for ``when`` (``first``, ``last``), all of it or nothing.
@@ -112,6 +122,7 @@ class ImpairedTest:
                 await self._session.camera.before(error)
         finally:
             await imposition.heal()
+        self._known.remove(imposition)
         self._ended(imposition.record, spec, failed=error is not None)
 
     async def _concluded(self, parts: Sequence[_Declared]) -> None:
@@ -130,6 +141,14 @@ class ImpairedTest:
         found = self._judge(record, spec)
         self.found += [] if failed else found
         self._session.note(self._nodeid, record, found)
+
+    def abandon(self) -> None:
+        """Heal what neither fixture nor block has ended: who was interrupted while it began ends nothing.
+
+        :raises TeardownError: if it cannot be healed.
+        """
+        if self._known:
+            self._session.portal.call(abandon_all(self._known))
 
     def chaos(self) -> Netem:
         """The value of the fixture ``netem``."""

@@ -52,6 +52,8 @@ class Imposition:
         self.name = name
         self.object = obj
         self.applied = False
+        self._changing = asyncio.Lock()  # it begins or is healed
+        self._beginning: asyncio.Task[None] | None = None
         self._generation = 0
         self.record = Record(name, describe(parse(obj)))
 
@@ -61,21 +63,28 @@ class Imposition:
         return str(self.object["metadata"]["name"])
 
     async def begin(self) -> None:
-        """Create the object and wait until it is verified.
+        """Create the object and wait until it is verified; whoever cancels that has it healed again.
 
         :raises ConfigError: if nothing is selected. :raises ImpairmentError: if it cannot be done; it is healed again.
         """
-        made = await self._provider.api.create(TRAFFICPROFILES, copy.deepcopy(self.object))
-        self._generation = made["metadata"]["generation"]
-        try:
-            await self._verified()
-        except BaseException as error:
-            await asyncio.shield(self._take_back(error))
-            raise
-        self.applied = True
-        await self._note(probes=True)
+        async with self._changing:
+            creating = asyncio.ensure_future(self._provider.api.create(TRAFFICPROFILES, copy.deepcopy(self.object)))
+            self._beginning = asyncio.current_task()
+            try:
+                made = await asyncio.shield(creating)  # a request that was sent makes it, whoever waits for the answer
+                self._generation = made["metadata"]["generation"]
+                await self._verified()
+                await self._note(probes=True)
+            except BaseException as error:
+                self._beginning = None
+                await asyncio.shield(self._take_back(error, creating))
+                raise
+            self.applied, self._beginning = True, None
 
-    async def _take_back(self, error: BaseException) -> None:
+    async def _take_back(self, error: BaseException, creating: asyncio.Future[Object]) -> None:
+        await asyncio.wait([creating])
+        if creating.cancelled() or creating.exception() is not None:
+            return  # it was refused
         await self._failing(error)
         await self._remove()
 
@@ -135,9 +144,20 @@ class Imposition:
 
     async def heal(self) -> None:
         """End it, and wait until every pod is healed."""
-        if self.applied:
-            self.applied = False
-            await self._remove()
+        async with self._changing:
+            if self.applied:
+                self.applied = False
+                try:
+                    await self._remove()
+                except asyncio.CancelledError:
+                    self.applied = True  # it may not have been deleted yet
+                    raise
+
+    async def abandon(self) -> None:
+        """Heal it, whatever became of those who began it or were to end it; wait for who is about that already."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+        await self.heal()
 
     async def observed(self) -> dict[str, Observed]:
         """Each impaired pod, read back now."""
@@ -233,7 +253,11 @@ async def begin_all(impositions: Sequence[Imposition]) -> None:
 
     :raises ConfigError: with all problems, if several cannot be meant.
     """
-    results = await asyncio.gather(*(imposition.begin() for imposition in impositions), return_exceptions=True)
+    try:
+        results = await asyncio.gather(*(imposition.begin() for imposition in impositions), return_exceptions=True)
+    except asyncio.CancelledError:  # those that had not begun have taken themselves back
+        await asyncio.shield(abandon_all(impositions))
+        raise
     errors = [result for result in results if isinstance(result, BaseException)]
     if not errors:
         return
@@ -241,6 +265,17 @@ async def begin_all(impositions: Sequence[Imposition]) -> None:
     if len(errors) > 1 and all(isinstance(error, ConfigError) for error in errors):
         raise ConfigError("\n".join(str(error) for error in errors)) from errors[0]
     raise errors[0]
+
+
+async def abandon_all(impositions: Sequence[Imposition]) -> None:
+    """Heal what is in force or about to be, all together; nobody judges what it did.
+
+    :raises TeardownError: if one cannot be healed.
+    """
+    results = await asyncio.gather(*(imposition.abandon() for imposition in impositions), return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    if errors:
+        raise errors[0]
 
 
 async def end_all(impositions: Sequence[Imposition], concluded: Callable[[], Awaitable[None]]) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import platform
 import secrets
@@ -104,6 +105,7 @@ class Session:
         self.camera = Camera(self.provider, self.portal, self.events, run, enabled=choices.evidence)
         self._cluster = Cluster(self.provider, self.portal, choices.timeout, self.camera, partial(wide, self))
         self._opened: NetemError | bool = False
+        self._opening: asyncio.Future[None] | None = None
         self._answering = Answering(self.provider, run, self.directory.path)
         self.measuring = Measuring(self.provider)
         self._reaper = Reaper(self.directory.path)
@@ -128,13 +130,19 @@ class Session:
         """
         if not self._opened:
             try:
-                self.portal.call(self.provider.open())
+                self.portal.call(self._open())
                 self._opened = True
             except NetemError as error:
                 self._opened = error
         if isinstance(self._opened, NetemError):
             raise self._opened
         return self._cluster
+
+    async def _open(self) -> None:
+        """Once: it goes on when who waits is interrupted, and the next one waits for the same."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self.provider.open())
+        await asyncio.shield(self._opening)
 
     def reader(self, nodeid: str, namespace: str, folders: Sequence[Path]) -> SpecReader:
         """What turns a test's specs into objects."""

@@ -58,6 +58,8 @@ class Portal:
     def call(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Do the work and wait for it. Ctrl-C ends the wait, not the work; a timeout (s) ends both.
 
+        So does what else a signal's handler raises, as pytest-timeout's does: the test is over, the run goes on.
+
         :raises TimeoutError: when the time is over.
         """
         if threading.current_thread() is self._thread:
@@ -65,12 +67,17 @@ class Portal:
             raise RuntimeError("called on the event loop's own thread, which would wait for itself")
         future = self.submit(work)
         end = None if timeout is None else time.monotonic() + timeout
-        while not future.done():
-            left = SLICE if end is None else min(SLICE, end - time.monotonic())
-            if left <= 0:
-                future.cancel()
-                raise TimeoutError
-            wait([future], left)
+        try:
+            while not future.done():
+                left = SLICE if end is None else min(SLICE, end - time.monotonic())
+                if left <= 0:
+                    raise TimeoutError
+                wait([future], left)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            future.cancel()
+            raise
         return future.result()
 
     def stop(self) -> None:

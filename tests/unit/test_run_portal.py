@@ -95,6 +95,38 @@ def test_an_interrupt_ends_the_wait_and_not_the_work(portal: Portal, interruptib
     assert done.wait(10)
 
 
+class Over(BaseException):
+    """What the handler of pytest-timeout raises is of this kind."""
+
+
+def test_what_a_signal_raises_ends_the_work_too(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def handler(*_: object) -> None:
+        raise Over
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    def wait(*_: object) -> None:
+        begun.wait(10)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(10)
+
+    monkeypatch.setattr("pytest_k8s_netem.run.portal.wait", wait)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(Over):
+            portal.call(work())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended.wait(10)
+
+
 def test_waiting_for_itself_is_refused(portal: Portal) -> None:
     async def work() -> None:
         portal.call(thread_name())
