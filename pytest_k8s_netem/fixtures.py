@@ -43,7 +43,7 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     request.config.stash[ARTIFACTS] = _artifacts(request)
     yield opened
     try:
-        failed = bool(request.session.testsfailed)
+        failed = bool(request.session.testsfailed) or ENDED_BADLY in request.config.stash
         request.config.stash[NOTICES] = opened.notices(failed, request.config.stash[ARTIFACTS])
     finally:
         opened.close()
@@ -54,6 +54,8 @@ ARTIFACTS = pytest.StashKey["Callable[[], Path]"]()
 """Where evidence is written; nothing is made before it is called."""
 AT_END = pytest.StashKey["list[Callable[[], None]]"]()
 """What is still to be ended at the end of the run."""
+ENDED_BADLY = pytest.StashKey[bool]()
+"""There once the end of a test has failed it; pytest counts the last test's after the end of the run's fixtures."""
 NOTICES = pytest.StashKey[list[str]]()
 """What is to be told at the end of the run, a sentence each."""
 
@@ -134,7 +136,8 @@ def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> 
     with _refusals(request.config.stash[SETTINGS].missing):
         namespace = _netem_session.make_namespace(request.node.nodeid)
     yield namespace
-    _netem_session.end_namespace(namespace)
+    with _ending(request.config):
+        _netem_session.end_namespace(namespace)
 
 
 @pytest.fixture
@@ -164,12 +167,12 @@ def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iter
     strictness = Strictness(settings.inert, settings.unexercised)
     test = ImpairedTest(_netem_session, request.node.nodeid, reader, strictness)
     yield test
-    with _refusals():
+    with _ending(request.config):
         try:
             test.abandon()
         finally:
             test.detach()
-    _tell(request, test)
+        _tell(request, test)
 
 
 @pytest.fixture
@@ -260,7 +263,7 @@ def _impaired(test: ImpairedTest, profiles: NetemProfiles, when: str, request: p
     with _refusals(request.config.stash[SETTINGS].missing):
         test.begin(when)
     yield
-    with _refusals():
+    with _ending(request.config):
         test.end(when)
 
 
@@ -294,3 +297,16 @@ class _refusals:  # noqa: N801 - reads as a statement
             failed = pytest.fail.Exception(str(error), pytrace=False)
             failed.of_machine = isinstance(error, ProviderError)  # type: ignore[attr-defined] # see makereport
             raise failed from None
+
+
+class _ending(_refusals):  # noqa: N801 - likewise
+    """The same at the end of a test or of what it used, which is to count as failed from then on."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__()
+        self._config = config
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._config.stash[ENDED_BADLY] = True
+        super().__exit__(kind, error, trace)
