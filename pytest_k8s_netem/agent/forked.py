@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST = 1 << 20
+"""Descriptors that may be open where /proc does not tell; containers may allow a thousand times as many."""
 
 
 def alone(*kept: int) -> None:
@@ -15,11 +23,26 @@ def alone(*kept: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the agent decides
+    _close_all_but(kept)
+
+
+def _close_all_but(kept: Sequence[int]) -> None:
+    try:
+        there = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # it is masked, or another process namespace's
+        _close_ranges(kept)
+        return
+    for fd in there:
+        if fd > 2 and fd not in kept:
+            with suppress(OSError):  # the one that listed them
+                os.close(fd)
+
+
+def _close_ranges(kept: Sequence[int]) -> None:
     start = 3
-    for fd in sorted(kept):
+    for fd in [*sorted(fd for fd in kept if fd > 2), _MOST]:
         os.closerange(start, fd)
         start = fd + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
 
 
 def is_over(child: int) -> bool:
