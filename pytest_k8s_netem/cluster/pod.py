@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal as signals
 import socket as sockets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pytest_k8s_netem.api.protocol import PODS
 from pytest_k8s_netem.cluster.provider import Completed
@@ -138,7 +138,8 @@ class Pod:
         try:
             completed = process.wait(timeout)
         except BaseException:
-            process.stop(timeout=0.1)
+            with suppress(Exception):  # the first error is told
+                process.stop(timeout=0.1)
             raise
         if check and completed.returncode:
             raise CommandFailed(f"pod {self.namespace}/{self.name}", completed)

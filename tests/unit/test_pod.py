@@ -1,0 +1,62 @@
+"""A pod in the user's hands, on a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pytest_k8s_netem.api.memory import MemoryApi
+from pytest_k8s_netem.api.protocol import PODS
+from pytest_k8s_netem.cluster.pod import Pod
+from pytest_k8s_netem.errors import ApiError, ClusterError, NetemError
+from pytest_k8s_netem.run.portal import Portal
+
+
+class Running:
+    """A command that does not end, on a cluster that is away by now."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.killed = 0
+
+    async def wait(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def kill(self, signal: int) -> None:
+        self.killed += 1
+        raise self._error
+
+    def output(self) -> tuple[str, str]:
+        return "", ""
+
+
+class Provider:
+    name = "fake"
+
+    def __init__(self, running: Running) -> None:
+        self.api: Any = MemoryApi()
+        self.running = running
+
+    async def spawn(self, pod: Any, argv: Any, **_: Any) -> Running:
+        return self.running
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    portal = Portal()
+    yield portal
+    portal.stop()
+
+
+@pytest.mark.parametrize("error", [ApiError(0, "Unreachable"), NetemError("it is gone"), OSError("broken pipe")])
+def test_a_command_that_cannot_be_killed_is_still_one_that_did_not_end(error: Exception, portal: Portal) -> None:
+    running = Running(error)
+    provider: Any = Provider(running)
+    obj = {"metadata": {"name": "web"}, "spec": {"containers": [{"name": "main", "image": "none"}]}}
+    portal.call(provider.api.create(PODS, obj, "default"))
+    with pytest.raises(ClusterError, match="a command in default/web did not end within"):
+        Pod(provider, portal, "default", "web").exec(["sleep", "1000"], timeout=0.01)
+    assert running.killed == 1
