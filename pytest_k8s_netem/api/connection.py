@@ -147,8 +147,13 @@ class Connection:
         headers = {"Accept": accept, "Content-Type": content_type, **self.headers()}
         content = None if body is None else json.dumps(body).encode()
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=REQUEST_SECONDS)
+        # A patch says what shall be, so it may be said twice: an API server that replaces a definition, or ends, closes
+        # connections without an answer.
+        again = urllib3.Retry(3, read=1, allowed_methods={*urllib3.Retry.DEFAULT_ALLOWED_METHODS, "PATCH"})
         try:
-            answer = self._pools.request(method, self._url(path, query), body=content, headers=headers, timeout=timeout)
+            answer = self._pools.request(
+                method, self._url(path, query), body=content, headers=headers, timeout=timeout, retries=again
+            )
         except urllib3.exceptions.HTTPError as error:
             raise unreachable(self.host, error) from None
         if not 200 <= answer.status < 300:
