@@ -24,6 +24,8 @@ NODE_IMAGE = "KIND_NODE_IMAGE"
 """Environment variable that names the nodes' image where no option does."""
 KEPT = "netem"
 """Name of a cluster that outlives its run, so that the next finds it."""
+PREFIX = "kind-"
+"""How names of the files begin by which users of a cluster meet."""
 MADE, KEEP, FAILED = "made", "keep", "failed: "
 """What users tell each other: that one of them made it, that it is to stay, or why nobody could make it."""
 
@@ -39,7 +41,7 @@ class KindProvider(RemoteProvider):
         usual = KEPT if choices.keep == "always" else f"netem-{run}"
         self.cluster = kind.KindCluster(choices.cluster or usual, self.kubeconfig)
         self._keep = False
-        self._share = Share(directory.parent, f"kind-{self.cluster.name}")
+        self._share = Share(directory.parent, f"{PREFIX}{self.cluster.name}")
 
     async def start(self) -> None:
         """Make the cluster, or find it, and bring the agent's image there.

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from pytest_k8s_netem.cluster.kind import KEPT, MADE
+from pytest_k8s_netem.cluster.kind import KEPT, MADE, PREFIX
 from pytest_k8s_netem.errors import NetemError, ProviderError
 from pytest_k8s_netem.kube.kind import KindCluster
 from pytest_k8s_netem.run.directory import base_directory
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_k8s_netem.run.sweep import Sweeper
-
-PREFIX = "kind-"
-"""How names of the files begin by which users of a cluster meet."""
 
 
 def clusters(base: Path | None = None) -> Sweeper:
