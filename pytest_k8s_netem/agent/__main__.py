@@ -1,4 +1,4 @@
-"""The agent as a program: ``python -I -S PATH/agent keep --admin-fd N | keep --socket PATH [--idle S] |
+"""The agent as a program: ``python -I -S PATH/agent/__main__.py keep --admin-fd N | keep --socket PATH [--idle S] |
 relay --socket PATH``.
 
 It finds its own package, so that neither an installation nor an environment is needed.
@@ -51,5 +51,7 @@ def _begin() -> Trial:
 
 
 if __name__ == "__main__":
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(os.path.dirname(here))
+    sys.path = [root, *(path for path in sys.path if os.path.abspath(path) != here)]
     sys.exit(main(sys.argv[1:]))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
-from collections import deque
 
+from pytest_k8s_netem.agent.early import socket
 from pytest_k8s_netem.agent.loop import READ, WRITE
 from pytest_k8s_netem.agent.requests import Refused, identify
 from pytest_k8s_netem.model.frames import Decoder, FrameError, encode
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16
 MOST_DESCRIPTORS = 253
 """SCM_MAX_FD of linux/net/scm.h: most descriptors beside one message."""
+_INT = 4
+"""Bytes of a descriptor."""
 
 
 class Admin:
@@ -33,7 +34,7 @@ class Admin:
         self._serves = serves
         self._on_end = on_end
         self._decoder = Decoder()
-        self._descriptors: deque[int] = deque()
+        self._descriptors: list[int] = []
         self._unsent = bytearray()
         loop.watch(sock.fileno(), self._ready)
 
@@ -45,7 +46,7 @@ class Admin:
 
     def _read(self) -> None:
         try:
-            data, descriptors, _flags, _address = socket.recv_fds(self._sock, CHUNK, MOST_DESCRIPTORS)
+            data, descriptors = _received(self._sock)
         except BlockingIOError:
             return
         except OSError:
@@ -95,11 +96,11 @@ class Admin:
     def _descriptor(self, op: str) -> int:
         if not self._descriptors:
             raise Refused(Problem("op", op, "no descriptor beside the frame", "send it by SCM_RIGHTS"))
-        return self._descriptors.popleft()
+        return self._descriptors.pop(0)
 
     def _drop_descriptors(self) -> None:
         while self._descriptors:
-            os.close(self._descriptors.popleft())
+            os.close(self._descriptors.pop(0))
 
     def _answer(self, number: int | None, **answer: Any) -> None:
         self._unsent += encode({"id": number, **answer})
@@ -114,6 +115,19 @@ class Admin:
         except OSError:
             self._unsent.clear()  # the end will be read
         self._loop.watch(self._sock.fileno(), self._ready, READ | (WRITE if self._unsent else 0))
+
+
+def _received(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Bytes, and the descriptors beside them.
+
+    :raises OSError: if the stream is broken, BlockingIOError if nothing has come.
+    """
+    data, beside, _flags, _address = sock.recvmsg(CHUNK, socket.CMSG_LEN(_INT * MOST_DESCRIPTORS))
+    descriptors: list[int] = []
+    for level, kind, packed in beside:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors += memoryview(packed[: len(packed) // _INT * _INT]).cast("i")
+    return data, descriptors
 
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-from contextlib import suppress
+
+from pytest_k8s_netem.agent.early import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ def _close_all_but(kept: Sequence[int]) -> None:
         return
     for fd in there:
         if fd > 2 and fd not in kept:
-            with suppress(OSError):  # the one that listed them
+            try:
                 os.close(fd)
+            except OSError:  # the one that listed them
+                continue
 
 
 def _close_ranges(kept: Sequence[int]) -> None:

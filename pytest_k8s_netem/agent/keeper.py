@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from pytest_k8s_netem.agent.requests import OBJECT, Refused, identify, problem_of, read
 from pytest_k8s_netem.agent.session import Ownership, Reply, Session
 from pytest_k8s_netem.errors import ImpairmentError, NetemError
@@ -104,7 +102,7 @@ class Keeper:
                 done()
 
         for name in list(left):
-            self.targets.pop(name).leave(partial(gone, name), "session", patience)
+            self.targets.pop(name).leave(lambda name=name: gone(name), "session", patience)  # type: ignore[misc]
         if not left:
             done()
 
@@ -277,7 +275,8 @@ _OPS: dict[str, Callable[[Keeper, Call], None]] = {
 
 def _refuse_when_clear(target: Target, reply: Reply, error: ImpairmentError) -> None:
     """Tell a refusal when nothing of what was built is left: whoever hears it finds the namespace as it was."""
-    target.when_clear(partial(reply.refuse, *error.problems))
+    problems = error.problems  # the error itself is gone when it is told
+    target.when_clear(lambda: reply.refuse(*problems))
 
 
 def _answer(reply: Reply, observed: Callable[[], dict[str, Any]]) -> None:

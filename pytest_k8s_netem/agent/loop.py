@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import selectors
+import select
 import sys
 import time
 
@@ -11,7 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+"""What to watch for, and what came; the end of a stream, or an error on it, is both."""
+_BOTH = READ | WRITE
 LONGEST_WAIT = 1.0
 """s; sleeps are cut here, since poll(2) does not count the time a machine is suspended and deadlines do."""
 
@@ -45,10 +47,11 @@ class Timer:
 
 
 class Loop:
-    """Selectors and timers on CLOCK_BOOTTIME, which goes on while the machine sleeps."""
+    """Readiness and timers on CLOCK_BOOTTIME, which goes on while the machine sleeps."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll()  # selectors, which has it too, would be half of what is imported here
+        self._watched: dict[int, tuple[Callable[[int], None], int]] = {}
         self._timers: list[tuple[int, int, Timer]] = []
         self._serial = 0
         self._running = True
@@ -70,17 +73,21 @@ class Loop:
 
     def watch(self, fd: int, call: Callable[[int], None], events: int = READ) -> None:
         """Run ``call(events)`` whenever the descriptor is ready; replaces an earlier watch of it."""
-        try:
-            self._selector.modify(fd, events, call)
-        except KeyError:
-            self._selector.register(fd, events, call)
+        before = self._watched.get(fd)
+        if before is None:
+            self._poll.register(fd, events)
+        elif before[1] != events:
+            self._poll.modify(fd, events)
+        if before != (call, events):
+            self._watched[fd] = (call, events)
 
     def forget(self, fd: int) -> None:
         """End a watch; nothing happens if there is none."""
-        try:
-            self._selector.unregister(fd)
-        except (KeyError, ValueError):
-            return
+        if self._watched.pop(fd, None) is not None:
+            try:
+                self._poll.unregister(fd)
+            except OSError:  # closed already
+                return
 
     def stop(self) -> None:
         """Make :meth:`run` return after the callback that runs now."""
@@ -89,9 +96,9 @@ class Loop:
     def run(self) -> None:
         """Serve until :meth:`stop`; a callback that raises is logged and the loop goes on."""
         while self._running:
-            for key, events in self._selector.select(self._wait()):
-                if self._selector.get_map().get(key.fd) is key:  # an earlier callback may have ended this watch
-                    guarded(key.data, events)
+            for fd, came, watch in [(fd, came, self._watched.get(fd)) for fd, came in self._poll.poll(self._wait())]:
+                if watch is not None and self._watched.get(fd) is watch:  # an earlier callback may have ended it
+                    guarded(watch[0], (_BOTH if came & ~_BOTH else came) & watch[1])
             self.run_due()
 
     def run_due(self) -> None:
@@ -113,8 +120,8 @@ class Loop:
         return None if due is None else min(max(due - self.now(), 0) / 1e9, LONGEST_WAIT)
 
     def close(self) -> None:
-        """Release the selector."""
-        self._selector.close()
+        """Release what the kernel keeps for it."""
+        self._poll.close()
 
 
 def guarded(call: Callable[..., object], *arguments: object) -> None:

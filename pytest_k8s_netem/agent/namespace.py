@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
 """linux/sched.h."""
@@ -48,21 +47,30 @@ def unshare(more: int = 0) -> None:
         _call("unshare", CLONE_NEWNET | more)
 
 
-@contextmanager
-def entered(fd: int) -> Iterator[None]:
+class entered:  # noqa: N801 - reads as a statement; contextlib would be imported by every starting agent
     """Be in the namespace of ``fd`` for the body: sockets opened there belong to it for good.
 
     :raises OSError: as :func:`enter`; the thread is then where it was.
     """
-    home = current()
-    try:
-        enter(fd)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        self._home = current()
         try:
-            yield
+            enter(self._fd)
+        except BaseException:
+            os.close(self._home)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            enter(self._home)
         finally:
-            enter(home)
-    finally:
-        os.close(home)
+            os.close(self._home)
 
 
 def _call(name: str, *arguments: int) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import sys
 
+from pytest_k8s_netem.agent.early import signal, socket
 from pytest_k8s_netem.agent.keeper import Keeper
 from pytest_k8s_netem.agent.loop import Loop
 from pytest_k8s_netem.agent.stream import Stream
@@ -33,7 +32,7 @@ def keep_locally(admin_fd: int, trial: Trial) -> int:
 
     service = Service(trial, lingers=False)
     sock = socket.socket(fileno=admin_fd)
-    sock.set_inheritable(False)
+    os.set_inheritable(admin_fd, False)
     Admin(service.loop, sock, service, lambda: service.leave(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the test process decides
     return service.run()
@@ -67,6 +66,8 @@ def _listen(path: str) -> socket.socket:
 
     :raises OSError: EADDRINUSE if a keeper lives there.
     """
+    import socket
+
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with probe:
         if os.path.exists(path):
@@ -99,14 +100,11 @@ class Service:
         self._trial = trial
         self.loop.after(REAPING, self._reap)
         self._leaving = False
-        self._woken, wake = socket.socketpair()
-        for end in (self._woken, wake):
-            end.setblocking(False)
-        self._wake = wake
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: None)  # the loop reads it from the wakeup descriptor
-        self.loop.watch(self._woken.fileno(), self._signalled)
+        self.loop.watch(self._woken, self._signalled)
 
     def run(self) -> int:
         """Serve until the end; return the exit status."""
@@ -192,5 +190,5 @@ class Service:
         opened.append(self.keeper.open(stream))
 
     def _signalled(self, _events: int) -> None:
-        if {signal.SIGTERM, signal.SIGHUP, signal.SIGINT} & set(self._woken.recv(64)):
+        if {signal.SIGTERM, signal.SIGHUP, signal.SIGINT} & set(os.read(self._woken, 64)):
             self.leave(PATIENCE)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
 
 from pytest_k8s_netem.agent import namespace
 from pytest_k8s_netem.agent.dataplane import clsbpf, names
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
+from pytest_k8s_netem.agent.early import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,8 +100,11 @@ def _real_time() -> None:
 
 
 def _large_buffers() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
+    finally:
+        sock.close()
 
 
 _PRIVILEGES: dict[str, Callable[[], object]] = {

@@ -4,5 +4,5 @@ FROM ${BASE}
 COPY pytest_k8s_netem /opt/netem/pytest_k8s_netem
 # The root file system is read-only later: compiled here, or each relay would compile anew.
 RUN ["python3", "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/netem"]
-ENTRYPOINT ["python3", "-I", "-S", "/opt/netem/pytest_k8s_netem/agent"]
+ENTRYPOINT ["python3", "-I", "-S", "/opt/netem/pytest_k8s_netem/agent/__main__.py"]
 CMD ["keep", "--socket", "/dev/netem"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PACKAGE = Path(__file__).parent.parent
-PROGRAM = ("python3", "-I", "-S", "/opt/netem/pytest_k8s_netem/agent")
+PROGRAM = ("python3", "-I", "-S", "/opt/netem/pytest_k8s_netem/agent/__main__.py")
 """The agent inside its image, and inside the controller's, where it relays."""
 SOCKET = "/dev/netem"
 """Where its keeper listens: the one writable place of a container whose root is read-only, and of it alone."""

@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from pytest_k8s_netem.errors import ClusterError, ProviderError
-from pytest_k8s_netem.local.launch import PACKAGE, command, end
+from pytest_k8s_netem.local.launch import AGENT, command, end
 from pytest_k8s_netem.local.line import Line
 from pytest_k8s_netem.local.process import Completed, Process
 from pytest_k8s_netem.local.refusal import not_linux, refused
@@ -245,7 +245,7 @@ class NodeHost:
     async def start_agent(self, log: Path) -> Process:
         """Start the agent that serves every pod, present and future, as target ``namespace/name``."""
         process = self._new_process()
-        argv = [sys.executable, "-I", "-S", str(PACKAGE / "agent"), "keep"]
+        argv = [sys.executable, "-I", "-S", str(AGENT), "keep"]
         with log.open("ab") as file:
             await self._starting(process, "agent", [file.fileno()], argv=argv)
         return process

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from pytest_k8s_netem.errors import ClusterError, ImpairmentError
-from pytest_k8s_netem.local.launch import PACKAGE, end
+from pytest_k8s_netem.local.launch import AGENT, end
 from pytest_k8s_netem.local.line import Line
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ class JoinedAgent:
         ours, theirs = socket.socketpair()
         with theirs, self._log.open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(PACKAGE / "agent"), "keep", "--admin-fd", str(theirs.fileno())],
+                [sys.executable, "-I", "-S", str(AGENT), "keep", "--admin-fd", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -10,6 +10,8 @@ from pathlib import Path
 from pytest_k8s_netem.errors import ProviderError
 
 PACKAGE = Path(__file__).parents[1]
+AGENT = PACKAGE / "agent" / "__main__.py"
+"""The file rather than the folder, for which Python would load runpy and all that this needs."""
 _END_SECONDS = 5.0
 
 

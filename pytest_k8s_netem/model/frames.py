@@ -42,8 +42,7 @@ once all of it is gone. The end of this socket ends the agent.
 
 from __future__ import annotations
 
-import json
-import math
+from pytest_k8s_netem.model import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def encode(frame: dict[str, Any]) -> bytes:
 
     :raises FrameError: if it is longer than :data:`MAX_FRAME`.
     """
-    line = json.dumps(frame, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    line = jsontext.written(frame).encode() + b"\n"
     if len(line) > MAX_FRAME:
         raise FrameError(f"a frame of {len(line)} bytes; at most {MAX_FRAME} travel")
     return line
@@ -121,16 +120,7 @@ class Decoder:
 
 def _parse(line: bytes) -> dict[str, Any] | FrameError:
     try:
-        frame = json.loads(line.decode(), parse_constant=_refuse, parse_float=_finite)
+        frame = jsontext.read(line.decode())
     except (ValueError, RecursionError) as error:
         return FrameError(f"not JSON: {error}")
     return frame if isinstance(frame, dict) else FrameError(f"not an object: {type(frame).__name__}")
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse(text)

@@ -25,7 +25,7 @@ from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Plan
 from pytest_k8s_netem.model.wire import OBSERVED, plan_codec
 
-PROGRAM = Path(pytest_k8s_netem.__file__).parent / "agent"
+PROGRAM = Path(pytest_k8s_netem.__file__).parent / "agent" / "__main__.py"
 """Of the package that is tested: what is installed, not what lies beside these tests."""
 PATIENCE = 30.0
 """s: no answer within it fails a test; nothing is asserted about how much sooner it comes."""

@@ -539,13 +539,13 @@ def test_an_idle_agent_ends_by_itself_but_never_with_a_plan_in_force(pod: Any, t
 
 
 def test_the_shipped_set_alone_answers_hello(tmp_path: Path) -> None:
-    source, alone = kit.PROGRAM.parent, tmp_path / "pytest_k8s_netem"
+    source, alone = kit.PROGRAM.parents[1], tmp_path / "pytest_k8s_netem"
     alone.mkdir()
     (alone / "__init__.py").touch()
     shutil.copy(source / "errors.py", alone)
     for room in ("agent", "model"):
         shutil.copytree(source / room, alone / room, ignore=shutil.ignore_patterns("__pycache__"))
-    agent = kit.Agent(alone / "agent")
+    agent = kit.Agent(alone / "agent" / "__main__.py")
     try:
         said = agent.session().ok("hello", role="guest")
         assert said["agent"] == "pytest-k8s-netem"
@@ -554,6 +554,41 @@ def test_the_shipped_set_alone_answers_hello(tmp_path: Path) -> None:
         assert str(alone) in mapped
     finally:
         agent.close()
+
+
+LARGE = {
+    "collections",
+    "contextlib",
+    "dataclasses",
+    "enum",
+    "functools",
+    "re",
+    "runpy",
+    "selectors",
+    "signal",
+    "socket",
+}
+
+
+def test_a_hello_needs_no_large_module_of_the_standard_library() -> None:
+    """Each takes longer to load than most of ours; -X importtime names what is loaded, by the child that tries too."""
+    near, far = socket.socketpair()
+    argv = [sys.executable, "-X", "importtime", "-I", "-S", str(kit.PROGRAM), "keep", "--admin-fd", str(far.fileno())]
+    process = subprocess.Popen(argv, pass_fds=[far.fileno()], stderr=subprocess.PIPE, text=True)
+    far.close()
+    admin = kit.Line(near)
+    ours, theirs = socket.socketpair()
+    admin.ok("session", theirs.fileno())
+    line = kit.Line(ours)
+    assert line.ok("hello", role="guest")["capabilities"]["engines"]
+    for sock in (theirs, line, admin):
+        sock.close()
+    assert process.stderr is not None
+    loaded = {words.rpartition("|")[2].strip() for words in process.stderr.read().splitlines()}
+    process.stderr.close()
+    assert process.wait(kit.PATIENCE) == 0
+    assert {"pytest_k8s_netem.agent.keeper", "pytest_k8s_netem.agent.trials"} <= loaded
+    assert loaded.isdisjoint(LARGE)
 
 
 def test_a_wrong_command_line_is_told() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, nested, number, string, text, u32
 from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL, Transport
+from pytest_k8s_netem.agent.early import socket
 from pytest_k8s_netem.model.frozen import frozen
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_GETROUTE = 16, 17, 18, 19, 22, 26

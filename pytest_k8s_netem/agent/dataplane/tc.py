@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, number, string, text
 from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Transport
+from pytest_k8s_netem.agent.early import socket
 from pytest_k8s_netem.model.frozen import frozen
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38

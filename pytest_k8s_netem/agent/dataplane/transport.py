@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
-from contextlib import contextmanager
 
 from pytest_k8s_netem.agent.dataplane.attributes import by_type, string
+from pytest_k8s_netem.agent.early import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Transport:
         self.sock = sock
         self._sequence = 0
         self._received = memoryview(bytearray(_RECEIVE))
-        self._listed: dict[tuple[int, bytes], list[Any]] | None = None
+        self.seen: dict[tuple[int, bytes], list[Any]] | None = None
 
     @classmethod
     def open(cls) -> Self:
@@ -101,25 +100,20 @@ class Transport:
                 return found
         raise BlockingIOError(11, "the kernel's tables change faster than they can be read")
 
-    @contextmanager
-    def looking(self) -> Iterator[None]:
+    def looking(self) -> Looking:
         """Ask for each list once within the body, which changes nothing: several questions, one look."""
-        self._listed = {}
-        try:
-            yield
-        finally:
-            self._listed = None
+        return Looking(self)
 
     def listed(self, kind: int, body: bytes, read: Callable[[bytes], T]) -> list[T]:
         """What :meth:`dump` brings, each read by ``read``; see :meth:`looking`.
 
         :raises OSError: as :meth:`dump`.
         """
-        if self._listed is None:
+        if self.seen is None:
             return [read(data) for data in self.dump(kind, body)]
-        if (kind, body) not in self._listed:
-            self._listed[kind, body] = [read(data) for data in self.dump(kind, body)]
-        return self._listed[kind, body]
+        if (kind, body) not in self.seen:
+            self.seen[kind, body] = [read(data) for data in self.dump(kind, body)]
+        return self.seen[kind, body]
 
     def _exchange(self, kind: int, body: bytes, flags: int) -> Iterator[tuple[int, int, bytes]]:
         """Messages that answer one request, its acknowledgement or end of dump included."""
@@ -136,6 +130,21 @@ class Transport:
                 yield message, message_flags, data
                 if message in (NLMSG_ERROR, NLMSG_DONE):
                     return
+
+
+class Looking:
+    """The time in which a socket remembers what it listed."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def __enter__(self) -> None:
+        self._transport.seen = {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.seen = None
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:

@@ -55,9 +55,8 @@ class Nodes:
     def agent(self, pod: Any) -> tuple[str, int]:
         """Node and process of a pod's agent: the keeper, not a worker of its; 0 = it has none now."""
         node, mark = pod.node, f"NETEM_TARGET={pod.namespace}/{pod.name}"
-        script = (
-            f'for pid in $(pgrep -f "agent keep"); do grep -qzx "{mark}" /proc/$pid/environ && echo $pid; done; true'
-        )
+        which = f'grep -qzx "{mark}" /proc/$pid/environ'
+        script = f'for pid in $(pgrep -f "agent/__main__.py keep"); do {which} && echo $pid; done; true'
         return node, min(map(int, self.run(node, "sh", "-c", script).split()), default=0)
 
 
