@@ -1,10 +1,10 @@
-"""What the webhook asks about a namespace: its labels, and whether the controller may start relays in its pods."""
+"""What the webhook asks before it gives a pod the sidecar: its namespace's labels, rights there, any profiles."""
 
 from __future__ import annotations
 
 import asyncio
 
-from pytest_k8s_netem.api.protocol import NAMESPACES, PODS
+from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, TRAFFICPROFILES
 from pytest_k8s_netem.api.rights import Right, missing
 from pytest_k8s_netem.kube.admission import Namespace
 
@@ -30,8 +30,10 @@ class Access:
 
         :raises ApiError: if the API server does not say.
         """
-        found, reachable = await asyncio.gather(self._api.get(NAMESPACES, name), self.reachable(name))
-        return Namespace(name, found["metadata"].get("labels") or {}, reachable)
+        found, reachable, profiles = await asyncio.gather(
+            self._api.get(NAMESPACES, name), self.reachable(name), self._api.list(TRAFFICPROFILES)
+        )
+        return Namespace(name, found["metadata"].get("labels") or {}, reachable, bool(profiles.items))
 
     async def reachable(self, namespace: str) -> bool:
         """Whether the controller may do all that it needs in pods of the namespace.

@@ -29,12 +29,13 @@ NOT_VALID = 422
 class Namespace:
     """What counts of a pod's namespace.
 
-    :ivar reachable: whether the controller may start relays in its pods.
+    :ivar reachable: whether the controller may start relays in its pods. :ivar profiles: whether any profile exists.
     """
 
     name: str
     labels: Mapping[str, str]
     reachable: bool
+    profiles: bool = True
 
 
 def request_of(review: object) -> Object:
@@ -69,7 +70,7 @@ def mutated(request: Object, namespace: Namespace, image: str) -> Object:
     if why := _unwilling(namespace):
         return answer(request, warnings=[f"k8s-netem: no agent in this pod: {why}"])
     try:
-        return answer(request, patch=sidecar.patch(pod, namespace.name, image))
+        return answer(request, patch=sidecar.patch(pod, namespace.name, image, waits=namespace.profiles))
     except (AttributeError, KeyError, TypeError):  # no pod that an API server would take
         return answer(request, warnings=["k8s-netem: no agent in this pod: its spec cannot be read"])
 

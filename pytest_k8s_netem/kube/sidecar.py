@@ -24,8 +24,18 @@ OLDEST = (1, 29)
 """The first Kubernetes that has native sidecars unless told otherwise (KEP-753)."""
 
 
-def container(image_name: str) -> Object:
-    """The sidecar: it starts before every other container, and they wait for its startup probe."""
+def container(image_name: str, *, waits: bool = True) -> Object:
+    """The sidecar: it starts before every other container.
+
+    :param waits: whether they wait for the first plan. The kubelet looks at containers once a second
+        (GenericPLEG, pkg/kubelet/pleg), so that costs each pod another second.
+    """
+    probe = {
+        "exec": {"command": ["sh", "-c", STARTED]},
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+        "failureThreshold": 60,
+    }
     return {
         "name": CONTAINER,
         "image": image_name,
@@ -39,27 +49,24 @@ def container(image_name: str) -> Object:
         ],
         "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": SECURITY,
-        "startupProbe": {
-            "exec": {"command": ["sh", "-c", STARTED]},
-            "periodSeconds": 1,
-            "timeoutSeconds": 5,
-            "failureThreshold": 60,
-        },
+        **({"startupProbe": probe} if waits else {}),
         # The API server mounts a token into each container that has nothing there.
         "volumeMounts": [{"name": NO_TOKEN, "mountPath": TOKEN, "readOnly": True}],
     }
 
 
-def patch(pod: Object, namespace: str, image_name: str) -> list[dict[str, Any]]:
+def patch(pod: Object, namespace: str, image_name: str, *, waits: bool = True) -> list[dict[str, Any]]:
     """The JSON patch (RFC 6902) that gives a new pod the sidecar; [] = it has one already, or must not have one.
 
     The pod is as an admission request brings it: without a name, and perhaps without a namespace of its own.
+
+    :param waits: whether its containers wait for the first plan; without any profile there is none to wait for.
     """
     spec = pod["spec"]
     if namespace in NEVER or host_network(pod) or windows(pod, {}) or has(pod):
         return []
     volume = {"name": NO_TOKEN, "emptyDir": {}}
-    return [_first(spec, "initContainers", container(image_name)), _first(spec, "volumes", volume)]
+    return [_first(spec, "initContainers", container(image_name, waits=waits)), _first(spec, "volumes", volume)]
 
 
 def has(pod: Object) -> bool:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from typing import Any
 
 import pytest
@@ -101,15 +101,20 @@ def test_a_profile_by_kubectl(pods: Any, call: Callable[[Any], Any]) -> None:
     told("of which kubectl itself", alone)
 
 
-def test_a_pods_start(pods: Any, call: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize("there", ["no profile", "a profile"])
+def test_a_pods_start(pods: Any, call: Callable[[Any], Any], there: str) -> None:
     """From its creation until it is ready: by turns with the sidecar, and in a namespace that has none."""
     api = pods._provider.api
-    with bare_namespace(api, call) as bare:
+    with ExitStack() as stack:
+        bare = stack.enter_context(bare_namespace(api, call))
+        if there == "a profile":
+            call(api.create(TRAFFICPROFILES, profile("there", 2)))
+            stack.callback(lambda: (call(api.delete(TRAFFICPROFILES, "there")), call(waiting.gone(api, "there", 30))))
         took: dict[str, list[float]] = {"default": [], bare: []}
         for at in range(STARTS):
             for namespace, values in took.items():
                 values.append(start_of(api, call, f"start-{at}", namespace))
-    told("a pod's start, with the sidecar", took["default"])
+    told(f"a pod's start, with the sidecar, while there is {there}", took["default"])
     told("a pod's start, without", took[bare])
     told("difference of two by turns", [w - wo for w, wo in zip(took["default"], took[bare], strict=True)])
 

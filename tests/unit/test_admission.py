@@ -54,6 +54,13 @@ def test_a_new_pod_gets_its_agent() -> None:
     assert paths == ["/spec/initContainers", "/spec/volumes"]
 
 
+def test_containers_wait_for_a_plan_where_there_may_be_one() -> None:
+    for profiles in (True, False):
+        namespace = Namespace("shop", LABELS, reachable=True, profiles=profiles)
+        [agent] = patch_of(admission.mutated(asked(object=pod()), namespace, IMAGE))[0]["value"]
+        assert ("startupProbe" in agent) == profiles
+
+
 @pytest.mark.parametrize(
     "request_",
     [
