@@ -198,8 +198,7 @@ class Imposition:
             if probes:
                 self._note_probes(pod, part.plan.checks, part.observed)
             else:
-                for plan, observed in ((part.plan, part.observed), *part.earlier):
-                    record.effect += effects(plan, observed).get(self.key, Effect())
+                record.effect += part.earlier + effects(part.plan, part.observed).get(self.key, Effect())
             verdict = part.verdicts.get(self.key)
             if verdict is not None:
                 record.proof.add(verdict.proof)
@@ -215,8 +214,7 @@ class Imposition:
         for one in ended:
             self.record.pods.add(one.pod)
             self.record.blind |= not one.known
-            for _, plan, observed in one.counted:
-                self.record.effect += effects(plan, observed).get(self.key, Effect())
+            self.record.effect += one.effect
 
     async def _evidence(self, *, settled: bool) -> Evidence:
         """What the controller knows; ``settled``: when it has proven again what another profile disturbed."""

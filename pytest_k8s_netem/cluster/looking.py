@@ -180,8 +180,7 @@ def _held(key: str, evidence: Evidence) -> dict[str, HeldSeen]:
 
 
 def _holds(key: str, part: PodEvidence) -> HeldSeen:
-    effect = sum((effects(plan, seen).get(key, Effect()) for plan, seen in part.earlier), Effect())
-    effect += effects(part.plan, part.observed).get(key, Effect())
+    effect = part.earlier + effects(part.plan, part.observed).get(key, Effect())
     verdict = part.verdicts.get(key)
     problems = tuple(map(str, verdict.problems)) if verdict is not None else ("it was not judged",)
     raw = {"plan": plan_codec({}).encode(part.plan), "observed": OBSERVED.encode(part.observed)}

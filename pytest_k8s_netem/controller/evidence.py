@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from pytest_k8s_netem.judge.effect import Effect
 from pytest_k8s_netem.run.events import GapClosed, GapOpened
 
 TYPE_CHECKING = False
@@ -38,29 +39,25 @@ class PodEvidence:
     """One pod under a profile.
 
     :ivar observed: read back just now. :ivar verdicts: by profile, for all profiles of the pod's plan.
-    :ivar earlier: plans that this one replaced since the profile's own last change, with their last counters.
+    :ivar earlier: what the profile did under plans that this one replaced, since its own last change.
     """
 
     plan: Plan
     observed: Observed
     verdicts: dict[str, Verdict]
-    earlier: tuple[tuple[Plan, Observed], ...] = ()
+    earlier: Effect = Effect()
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A pod that held a profile and does so no more: the pod has ended, or the profile's duration there.
 
-    :ivar counted: (unix time, plan, last counters) of the plans it held. :ivar known: whether that is all of them.
+    :ivar effect: what the profile did there, since its own last change. :ivar known: whether that is all.
     """
 
     pod: str
-    counted: tuple[tuple[float, Plan, Observed], ...] = ()
+    effect: Effect = Effect()
     known: bool = True
-
-    def since(self, at: float) -> Ended:
-        """Less what was counted before a time."""
-        return replace(self, counted=tuple(entry for entry in self.counted if entry[0] > at))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_k8s_netem.controller.leases import keep
 from pytest_k8s_netem.controller.session import AgentSession
+from pytest_k8s_netem.controller.tally import Past
 from pytest_k8s_netem.controller.targets import Target
 from pytest_k8s_netem.controller.world import leaving
 from pytest_k8s_netem.errors import ImpairmentError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.controller.channel import Channel, Channels
-    from pytest_k8s_netem.controller.evidence import Ended, GapBook
+    from pytest_k8s_netem.controller.evidence import GapBook
     from pytest_k8s_netem.resolve.world import World
 
 SERVED_WITHIN = 5.0
@@ -52,7 +53,7 @@ class Fleet:
     ) -> None:
         self.targets: dict[str, Target] = {}
         self.troubles: dict[str, str] = {}
-        self.past: dict[str, list[Ended]] = {}
+        self.past = Past()
         self._channels = channels
         self._world = world
         self._gaps = gaps
@@ -120,6 +121,17 @@ class Fleet:
         owed = target.profiles | target.owed
         target.released()
         target.owed = owed
+
+    def recount(self, profile: str) -> None:
+        """The profile says something else from now on, and what it did is counted from here."""
+        for target in self.targets.values():
+            target.earlier.forget(profile)
+        self.past.recount(profile)
+
+    def forget(self, profile: str) -> None:
+        """The profile is gone."""
+        self.recount(profile)
+        self.past.forget(profile)
 
     @asynccontextmanager
     async def guest(self, pod: Object) -> AsyncIterator[AgentSession | Channel]:
@@ -209,13 +221,14 @@ class Fleet:
         """One profile's duration is over; what others met until then is kept beside what they meet from now on."""
         self._remember(target, [profile])
         if target.last is not None:
-            target.earlier.append((time.time(), target.plan, target.last))
+            target.earlier.add(target.plan, target.last)
+            target.earlier.forget(profile)
             target.last = None
         self._ended(profile)
 
     def _remember(self, target: Target, profiles: Iterable[str]) -> None:
         for profile in profiles:
-            self.past.setdefault(profile, []).append(target.ended())
+            self.past.add(profile, target.ended(profile))
 
     def _leaving(self, key: str) -> bool:
         """Whether its pod is being deleted: an agent in it ends as the other containers do, and heals as it goes."""

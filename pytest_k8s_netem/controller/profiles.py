@@ -39,7 +39,7 @@ class ProfileState:
     :ivar unheld: why our finalizer could not be written, so that nothing new is applied for it; "" = nothing of that.
     :ivar removed: the object is gone. :ivar ended: its duration is over.
     :ivar published: generation and profile that the last round works with. :ivar handled: generation that one has ended
-        for; a status speaks of no other. :ivar counted_from: unix time of that.
+        for; a status speaks of no other.
     :ivar started: unix time at which it was first in force; None = not yet. :ivar skew: s between pods, last change.
     :ivar inherited: it was in force before this controller led.
     :ivar orphan: it was deleted while nobody led; its pods are not known to be healed yet.
@@ -66,7 +66,6 @@ class ProfileState:
     orphan: bool = False
     published: tuple[int, TrafficProfile | None] = (0, None)
     handled: int = 0
-    counted_from: float = 0.0
 
     @property
     def effective(self) -> TrafficProfile | None:

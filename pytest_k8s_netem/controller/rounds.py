@@ -287,7 +287,8 @@ class Rounds:
         for state in self._book.states.values():
             generation, profile = state.published
             if generation != state.handled:
-                state.handled, state.counted_from = generation, time.time()
+                state.handled = generation
+                self._fleet.recount(state.name)
             if profile is not None and not failures.keys() & self.of(state.name) and self.holding(state.name):
                 state.good = profile
 

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.evidence import Ended
+from pytest_k8s_netem.controller.tally import Tally
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.judge import verdict
+from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.model.codec import WireError, many
 from pytest_k8s_netem.model.plan import Plan
 from pytest_k8s_netem.model.wire import CHECK, OBSERVED, plan_codec
@@ -41,7 +43,7 @@ class Target:
     :ivar plan: in force, as far as the controller knows. :ivar verdicts: by profile, of that plan.
     :ivar observed: last read back. :ivar tried: probes of this plan that did not verify it.
     :ivar lost_at: when the session was lost (unix time), None while it is there.
-    :ivar earlier: (unix time, plan, last counters) of plans that were replaced since the pod was last healed.
+    :ivar earlier: what was counted by plans that were replaced since the pod was last healed.
     :ivar last: counters of the plan in force, read when it was about to end; None = never.
     :ivar owed: profiles of a plan whose agent is gone; a killed one leaves filters, until the next one clears the pod.
     :ivar trouble: why it does not hold what it should, "" = it does.
@@ -62,7 +64,7 @@ class Target:
         self.verdicts: dict[str, Verdict] = {}
         self.tried = 0
         self.lost_at: float | None = None
-        self.earlier: list[tuple[float, Plan, Observed]] = []
+        self.earlier = Tally()
         self.last: Observed | None = None
         self.owed: frozenset[str] = frozenset()
         self.trouble = ""
@@ -172,10 +174,10 @@ class Target:
         with suppress(ImpairmentError):
             self.last = self._read({"observed": last})
 
-    def ended(self) -> Ended:
-        """What is known of this pod if what is in force ends now."""
-        now = [(time.time(), self.plan, self.last)] if self.last is not None else []
-        return Ended(self.key, (*self.earlier, *now), self.last is not None)
+    def ended(self, profile: str) -> Ended:
+        """What is known of a profile on this pod if what is in force ends now."""
+        now = effects(self.plan, self.last) if self.last is not None else {}
+        return Ended(self.key, self.earlier.of(profile) + now.get(profile, Effect()), self.last is not None)
 
     async def measure(self, session: Any, checks: Sequence[Check]) -> tuple[CheckObserved, ...]:
         """Run checks of a caller's choice over ``session``, a guest's where the test's counters are to go on."""
@@ -240,7 +242,7 @@ class Target:
         """Counters of a replaced plan are kept: the next proof lets them start anew."""
         with suppress(ImpairmentError):
             answer = await self._session.request("observe", target=self.name)
-            self.earlier.append((time.time(), self.plan, self._read(answer)))
+            self.earlier.add(self.plan, self._read(answer))
 
     def _read(self, answer: dict[str, Any]) -> Observed:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from pytest_k8s_netem.controller.evidence import Ended, Evidence, Gap, PodEvidence
+from pytest_k8s_netem.judge.effect import Effect
 from pytest_k8s_netem.judge.verdict import Verdict
 from pytest_k8s_netem.model.codec import BOOL, NUMBER, TEXT, Codec, WireError, guarded, many, optional, record
 from pytest_k8s_netem.model.problem import Problem
@@ -27,19 +29,7 @@ def table(codec: Codec) -> Codec:
     return Codec(lambda value: {name: codec.encode(part) for name, part in value.items()}, decode)
 
 
-def row(*codecs: Codec) -> Codec:
-    """A tuple of a fixed length, as a JSON list."""
-
-    def decode(data: Any, path: str) -> Any:
-        if not isinstance(data, list) or len(data) != len(codecs):
-            raise WireError(f"{path}: expected {len(codecs)} values")
-        return tuple(
-            codec.decode(part, f"{path}[{at}]") for at, (codec, part) in enumerate(zip(codecs, data, strict=True))
-        )
-
-    return Codec(lambda value: [codec.encode(part) for codec, part in zip(codecs, value, strict=True)], decode)
-
-
+EFFECT = record(Effect, **{field.name: NUMBER for field in fields(Effect)})
 GAP = record(Gap, pod=TEXT, start=NUMBER, end=optional(NUMBER), cause=TEXT)
 PAIRS = many(record(Pair, pod=TEXT, remote=TEXT, check=CHECK))
 CHECKS = table(many(CHECK))
@@ -69,8 +59,8 @@ def decode(data: Any) -> Evidence:
 
 def _evidence(sets: dict[str, PeerSet]) -> Codec:
     plan = plan_codec(sets)
-    pod = record(PodEvidence, plan=plan, observed=OBSERVED, verdicts=table(_VERDICT), earlier=many(row(plan, OBSERVED)))
-    ended = record(Ended, pod=TEXT, counted=many(row(NUMBER, plan, OBSERVED)), known=BOOL)
+    pod = record(PodEvidence, plan=plan, observed=OBSERVED, verdicts=table(_VERDICT), earlier=EFFECT)
+    ended = record(Ended, pod=TEXT, effect=EFFECT, known=BOOL)
     return record(
         Evidence,
         pods=table(pod),

@@ -171,11 +171,10 @@ class TrafficController:
             raise NotApplied(f"there is no TrafficProfile {profile}")
         await self._caught_up(profile)
         targets = [target for target in self._fleet.targets.values() if profile in target.profiles]
-        since = self._book.states[profile].counted_from
-        found = await asyncio.gather(*(self._pod_evidence(target, since) for target in targets))
+        found = await asyncio.gather(*(self._pod_evidence(target, profile) for target in targets))
         return Evidence(
             {target.key: one for target, one in zip(targets, found, strict=True) if one is not None},
-            tuple(ended.since(since) for ended in self._fleet.past.get(profile, ())),
+            self._fleet.past.of(profile),
             self._gaps.of(profile),
             tuple(self._renderer.spared(profile)),
             self._excluded(profile),
@@ -238,7 +237,7 @@ class TrafficController:
                 continue
             self._status.forget(state.name)
             self._gaps.forget(state.name)
-            self._fleet.past.pop(state.name, None)
+            self._fleet.forget(state.name)
         return complete
 
     async def _next_round(self) -> None:
@@ -285,12 +284,11 @@ class TrafficController:
 
     # Evidence
 
-    async def _pod_evidence(self, target: Target, since: float) -> PodEvidence | None:
+    async def _pod_evidence(self, target: Target, profile: str) -> PodEvidence | None:
         observed = await self._read_back(target)
         if observed is not None:
             plan = target.plan
-            earlier = tuple((old, seen) for at, old, seen in target.earlier if at > since)
-            return PodEvidence(plan, observed, judge(plan, observed), earlier)
+            return PodEvidence(plan, observed, judge(plan, observed), target.earlier.of(profile))
         if self._fleet.targets.get(target.key) is target and self._rounds.expected(target.key):
             for name in target.profiles:  # a pod that is there and cannot be read back may hold anything
                 self._gaps.open(name, target.key, "session", target.lost_at or time.time())

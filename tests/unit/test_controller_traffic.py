@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,11 +13,12 @@ from fake_agent import FakeAgent, FakeChannels
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, TRAFFICPROFILES
-from pytest_k8s_netem.controller import waiting
+from pytest_k8s_netem.controller import tally, waiting
 from pytest_k8s_netem.controller.profiles import FINALIZER
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, NotApplied, ProofError, TeardownError
+from pytest_k8s_netem.judge.effect import Effect
 from pytest_k8s_netem.model.plan import Check
 from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run import events
@@ -401,9 +403,9 @@ def test_two_profiles_on_one_pod() -> None:
         assert sorted(bed.delays("web-0")) == [20, 100]
         (one,) = (await bed.controller.evidence("a")).pods.values()
         assert set(one.verdicts) == {"a", "b"}
-        assert [dict(seen.stages)["a/egress"].passed for _, seen in one.earlier] == [7], "counted before b came"
+        assert one.earlier.passed == 7, "counted before b came"
         (other,) = (await bed.controller.evidence("b")).pods.values()
-        assert other.earlier == ()
+        assert other.earlier == Effect()
         await bed.heal("a")
         assert bed.delays("web-0") == [20]
         await bed.heal("b")
@@ -440,12 +442,44 @@ def test_what_an_ended_pod_had_met_is_kept() -> None:
         evidence = await bed.controller.evidence("slow")
         assert evidence.pods == {}
         ended = {one.pod: one for one in evidence.ended}
-        ((_, plan, seen),) = ended["default/web-0"].counted
-        assert dict(seen.stages)[plan.stages[0].id].passed == 7
+        assert ended["default/web-0"].effect.passed == 7
         assert ended["default/web-0"].known
-        assert ended["default/web-1"].counted == ()
+        assert ended["default/web-1"].effect == Effect()
         assert not ended["default/web-1"].known, "nobody could read what it had met"
         await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_profile_that_lives_long_keeps_sums_and_not_each_plan_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "MOST_ENDED", 3)
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        target = bed.controller._fleet.targets["default/web-0"]
+        sizes = []
+        for number in range(1, 9):
+            pod = await bed.pod(f"web-{number}")
+            await bed.apply("beside", delay=f"{number}ms")
+            await bed.controller.farewell(pod)
+            await bed.api.delete(PODS, f"web-{number}", "default", grace=0)
+            bed.agent.remove(f"default/web-{number}")
+            await until(lambda number=number: len(bed.seen(events.PodEnded)) == number)
+            await bed.heal("beside")
+            sizes.append(len(pickle.dumps((vars(target.earlier), vars(bed.controller._fleet.past)))))
+        evidence = await bed.controller.evidence("slow")
+        assert (
+            evidence.pods["default/web-0"].earlier.passed == 7 * bed.agent.ops.count(("prepare", "default/web-0")) - 7
+        )
+        names = [one.pod for one in evidence.ended]
+        assert sorted(names) == ["default/web-6", "default/web-7", "default/web-8", tally.OTHERS]
+        assert all(one.known for one in evidence.ended)
+        passed = {one.pod: one.effect.passed for one in evidence.ended}
+        assert passed[tally.OTHERS] == 5 * passed["default/web-8"] > 0
+        assert sizes[-1] < sizes[3] * 1.1, f"it grows with each plan: {sizes}"
+        await bed.heal()
+        assert vars(bed.controller._fleet.past) == {"_ended": {}}
 
     with_bed(scenario)
 
