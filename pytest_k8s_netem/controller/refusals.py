@@ -16,7 +16,7 @@ from pytest_k8s_netem.run.retry import backoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_k8s_netem.controller.profiles import ProfileBook
+    from pytest_k8s_netem.controller.profiles import ProfileBook, ProfileState
     from pytest_k8s_netem.model.problem import Problem
     from pytest_k8s_netem.resolve.resolve import Resolution
     from pytest_k8s_netem.resolve.world import World
@@ -43,6 +43,14 @@ class Refusals:
 
     def __init__(self, book: ProfileBook) -> None:
         self._book = book
+
+    def reconsider(self, world: World) -> None:
+        """Let go of refusals whose cause is gone: a namespace may allow now what it did not, or a pod have left it."""
+        refused = [state for state in self._book.states.values() if _beyond_its_view(state)]
+        index = Index(world) if refused else None
+        for state in refused:
+            said = beyond(index, state.declared) if index is not None and state.declared is not None else ()
+            state.refusal = ("Accepted", NOT_ALLOWED, "; ".join(said)) if said else None
 
     def beyond(self, world: World) -> bool:
         """Refuse fresh profiles that go beyond what this controller may see or touch."""
@@ -92,6 +100,10 @@ class Refusals:
     def _fresh(self, name: str) -> bool:
         state = self._book.states.get(name)
         return state is not None and state.fresh
+
+
+def _beyond_its_view(state: ProfileState) -> bool:
+    return state.refusal is not None and state.refusal[1] == NOT_ALLOWED
 
 
 def _about(path: str, profile: str) -> bool:

@@ -77,6 +77,7 @@ class Rounds:
     async def run(self) -> bool:
         """One round; whether everything that could be applied was."""
         self._book.reconsider()
+        self._refusals.reconsider(self._keeper.world)
         while True:
             self._book.publish()
             if self._refusals.beyond(self._keeper.world):

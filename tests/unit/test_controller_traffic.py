@@ -159,6 +159,38 @@ def test_nothing_is_touched_where_nothing_is_allowed() -> None:
     with_bed(scenario)
 
 
+@pytest.mark.parametrize("freed", ["namespace", "pod", "view"])
+def test_a_refusal_ends_with_its_cause(freed: str) -> None:
+    async def scenario(bed: Bed) -> None:
+        label = "pod-security.kubernetes.io/enforce"
+        allowed = View(injects=True)
+        bed.controller.see(View(injects=True, allowed=frozenset()) if freed == "view" else allowed)
+        await bed.api.create(NAMESPACES, {"metadata": {"name": "strict", "labels": {label: "restricted"}}})
+        await bed.pod("web-0")
+        meta, spec = {"name": "web-1", "labels": {"app": "web"}}, {"containers": [{"name": "main", "image": "none"}]}
+        if freed != "view":
+            await bed.api.create(PODS, {"metadata": meta, "spec": spec}, "strict")
+        declared = profile()
+        declared["spec"]["namespaceSelector"] = {}
+        await bed.api.create(TRAFFICPROFILES, declared)
+        with pytest.raises(
+            ConfigError, match="--netem-allow-namespaces" if freed == "view" else "Pod Security restricted"
+        ):
+            await waiting.verified(bed.api, "slow", 1, 10)
+        assert bed.agent.ops == []
+        if freed == "namespace":
+            await bed.api.patch(NAMESPACES, "strict", {"metadata": {"labels": {label: None}}})
+        elif freed == "pod":
+            await bed.api.delete(PODS, "web-1", "strict", grace=0)
+        else:
+            bed.controller.see(allowed)
+        await until(lambda: bed.delays("web-0") == [100])
+        await waiting.verified(bed.api, "slow", 1, 10)
+        await bed.heal()
+
+    with_bed(scenario)
+
+
 def test_status_writes_wake_nobody() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
