@@ -122,6 +122,17 @@ class Fleet:
         target.released()
         target.owed = owed
 
+    async def release(self, target: Target) -> None:
+        """End the session of a pod that holds nothing; it is attached anew when a profile selects it again."""
+        session = target.session
+        target.end()
+        del self.targets[target.key]
+        self._world.targets.pop(target.key, None)
+        self.troubles.pop(target.key, None)
+        if session is not None and not any(one.session is session for one in self.targets.values()):
+            await session.close()
+            self._sessions = {key: one for key, one in self._sessions.items() if not _over(one)}
+
     def recount(self, profile: str) -> None:
         """The profile says something else from now on, and what it did is counted from here."""
         for target in self.targets.values():
@@ -150,8 +161,10 @@ class Fleet:
         """Close all sessions."""
         for target in self.targets.values():
             target.end()
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for session in self.sessions:
             await session.close()
         self._sessions.clear()

@@ -176,6 +176,8 @@ class Rounds:
         """Prepare all, commit together; None: a profile was refused and the round begins again."""
         reached = sorted(pods - self._attaching.late)
         wanted = [(target, self._wanted(target)) for pod in reached if (target := self._fleet.targets.get(pod))]
+        for target, plan in wanted:
+            target.leases |= self._leases(plan)
         await self._takeover.adopt(wanted)
         heals = [target for target, plan in wanted if plan.empty and _to_heal(target) and _free(target)]
         pushes = [(t, plan) for t, plan in wanted if not plan.empty and _differs(t, plan)]
@@ -269,6 +271,10 @@ class Rounds:
         now = time.time()
         left = [(name, seconds - self._since(name, now)) for name, seconds in plan.durations]
         return replace(plan, ttl=target.lease, durations=tuple((name, max(seconds, 0.001)) for name, seconds in left))
+
+    def _leases(self, plan: Plan) -> frozenset[str]:
+        profiles = (self._keeper.world.profiles.get(name) for name in profiles_of(plan))
+        return frozenset(profile.lease for profile in profiles if profile is not None and profile.lease)
 
     def _since(self, name: str, now: float) -> float:
         state = self._book.states.get(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from pytest_k8s_netem.controller.informer import Informer
 from pytest_k8s_netem.controller.queue import WorkQueue
@@ -103,9 +102,7 @@ class Runtime:
             controller.queue.close()
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:

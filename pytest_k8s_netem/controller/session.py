@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
@@ -117,11 +116,10 @@ class AgentSession:
     async def close(self) -> None:
         """End the session; the agent heals what it owns."""
         self.lost = self.lost or "closed by the controller"
+        await self.channel.close()  # first: nobody is to be given a channel whose session has ended
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        await self.channel.close()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _listen(self) -> None:
         async for event in self.channel.events():

@@ -70,6 +70,7 @@ class StreamChannel:
 
     :param name: whose stream it is, for messages. :param hung: ends an agent that answers no more; None = its lease
         decides, since the way to it may be what is slow.
+    :ivar on_close: called when this end closes it, which nobody then opens anew to go on with what is in force.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class StreamChannel:
         self._events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
         self._news = asyncio.Event()
         self._closed: ChannelClosed | None = None
+        self.on_close: Callable[[], object] | None = None
         self._task = asyncio.get_running_loop().create_task(self._read(), name=f"frames from {name}")
 
     @classmethod
@@ -130,10 +132,11 @@ class StreamChannel:
     async def close(self) -> None:
         """See :meth:`Channel.close`; requests under way fail with ChannelClosed."""
         self._end("closed by the controller")
+        if self.on_close is not None:
+            self.on_close()
         if self._task is not asyncio.current_task():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)  # whoever is cancelled here stays so
         await self._stream.wait_closed()
 
     def _line(self, frame: dict[str, Any]) -> bytes:

@@ -49,6 +49,8 @@ class Target:
     :ivar trouble: why it does not hold what it should, "" = it does.
     :ivar known: whether its agent was told something, or asked what it holds, since there is this target.
     :ivar found: stages that it held when it was asked first, of a plan that is no longer wanted.
+    :ivar leases: named by profiles that it was ever to hold. :ivar idle_since: monotonic time at which it held a plan
+        last, or was made.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Target:
         self.trouble = ""
         self.known = False
         self.found: frozenset[str] = frozenset()
+        self.leases: frozenset[str] = frozenset()
+        self.idle_since = time.monotonic()
         self.healing: asyncio.Task[None] | None = None
         self._changed = changed
         self._proving: asyncio.Task[None] | None = None
@@ -78,6 +82,13 @@ class Target:
     def profiles(self) -> frozenset[str]:
         """Profiles of the plan in force."""
         return profiles_of(self.plan)
+
+    @property
+    def idle(self) -> bool:
+        """Whether its session lives, and there is nothing in force nor to be done."""
+        if self.session is None or self.session.lost or self.healing is not None:
+            return False
+        return self.plan.empty and not self.owed and not self.found
 
     async def prepare(self, plan: Plan) -> None:
         """Have the plan built; nothing changes yet. Waits for a healing under way.
@@ -143,6 +154,7 @@ class Target:
         self.observed, self.last, self.verdicts, self.tried = None, None, {}, 0
         self.earlier.clear()
         self.owed = frozenset()
+        self.idle_since = time.monotonic()
 
     def prove(self) -> None:
         """Begin to probe what is in force, until it is verified or replaced."""

@@ -13,6 +13,7 @@ from pytest_k8s_netem.controller.fleet import Fleet
 from pytest_k8s_netem.controller.names import Names
 from pytest_k8s_netem.controller.profiles import ProfileBook
 from pytest_k8s_netem.controller.render import SETTLE, Renderer
+from pytest_k8s_netem.controller.resting import Resting
 from pytest_k8s_netem.controller.rounds import Rounds
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.scripts import Scripts, is_script
@@ -64,6 +65,7 @@ class TrafficController:
     :param apiserver: addresses that are spared by ``exempt``. :param emit: takes the run's events.
     :param view: what of the cluster it may see and touch; None = all of it.
     :param scripts: how profiles of type Script run, and where their documents are written; None = they are refused.
+    :param resting: seconds after which the session of a pod ends that nobody impairs; None = never.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class TrafficController:
         view: View | None = None,
         emit: Emit | None = None,
         scripts: tuple[Launch, Path] | None = None,
+        resting: float | None = None,
     ) -> None:
         self._emit: Emit = emit or _silent
         self._controller = runtime.controller("traffic", self._round)
@@ -99,6 +102,7 @@ class TrafficController:
             dirty=self._mark,
             ended=self._ended,
         )
+        self.resting = Resting(runtime, self._keeper.world, self._fleet, resting) if resting is not None else None
         self._rounds = Rounds(self._keeper, self._book, self._fleet, gaps=self._gaps, emit=self._emit, healed=self.wake)
         self._renderer = Renderer(self._rounds, self._fleet, self._gaps)
         self._status = StatusWriter(runtime.api, self._render, self._emit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from pytest_k8s_netem.controller.leases import LEASE
 from pytest_k8s_netem.controller.stream import StreamChannel
@@ -53,7 +54,12 @@ class ExecChannels:
                 except ImpairmentError:
                     self._open.pop(uid, None)
                     raise
+                known.on_close = partial(self._closed_here, uid, known)
             return known
+
+    def _closed_here(self, uid: str, channel: StreamChannel) -> None:
+        if self._open.get(uid) is channel:
+            del self._open[uid]
 
     def _forget_gone(self) -> None:
         """Let go of the closed streams of pods that are no more: each holds 100 KiB."""

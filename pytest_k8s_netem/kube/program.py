@@ -16,6 +16,7 @@ from pytest_k8s_netem.api.kubernetes import KubernetesApi
 from pytest_k8s_netem.controller.evidence_server import EvidenceServer
 from pytest_k8s_netem.controller.holders import Holders
 from pytest_k8s_netem.controller.leadership import Leadership
+from pytest_k8s_netem.controller.resting import AFTER
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.errors import ApiError, ClusterError
@@ -121,7 +122,14 @@ class Program:
         runtime, sockets = Runtime(self._api), Sockets(self._api.connection)
         channels = ExecChannels(sockets, EphemeralAgents(runtime, self._image), closed)
         controller = TrafficController(
-            runtime, channels, identity=IDENTITY, epoch=epoch, apiserver=self._spared, view=VIEW, emit=_tell
+            runtime,
+            channels,
+            identity=IDENTITY,
+            epoch=epoch,
+            apiserver=self._spared,
+            view=VIEW,
+            emit=_tell,
+            resting=AFTER,
         )
         gates, holders = Gatekeeper(runtime, sockets, controller.gate), Holders(runtime)
         evidence = EvidenceServer(controller, Path(WITNESS))

@@ -59,6 +59,17 @@ def test_answers_find_those_who_asked() -> None:
     connected(scenario)
 
 
+def test_who_closes_it_and_is_cancelled_meanwhile_ends() -> None:
+    async def scenario(channel: StreamChannel, peer: Peer) -> None:
+        closing = asyncio.ensure_future(channel.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+    connected(scenario)
+
+
 def test_problems_are_an_error() -> None:
     async def scenario(channel: StreamChannel, peer: Peer) -> None:
         asked = asyncio.ensure_future(channel.request("renew", ttl=30))

@@ -66,6 +66,24 @@ def test_streams_of_pods_that_are_gone_are_forgotten() -> None:
     asyncio.run(scenario())
 
 
+def test_a_stream_that_this_end_closed_is_not_one_that_was_lost() -> None:
+    async def scenario() -> None:
+        agents = Agents()
+        agents.uids = {"a"}
+        channels = Channels(agents)
+        first = await channels.open(pod("a"))
+        ref = weakref.ref(first)
+        first.closed = True  # type: ignore[misc]
+        first.on_close()  # type: ignore[misc]
+        del first
+        gc.collect()
+        assert ref() is None
+        await channels.open(pod("a"))
+        assert channels.within == [FIRST_WITHIN, FIRST_WITHIN]
+
+    asyncio.run(scenario())
+
+
 def test_a_lost_stream_of_a_pod_that_is_there_is_tried_for_longer() -> None:
     async def scenario() -> None:
         agents = Agents()

@@ -54,7 +54,10 @@ EVERYWHERE = (
     Right("discovery.k8s.io", ("endpointslices",), FOLLOW, "knows the pods behind Services"),
     Right("apps", ("deployments", "replicasets"), FOLLOW, "knows which pods a Deployment has, and who replaces a pod"),
     Right(
-        "coordination.k8s.io", ("leases",), ("get",), "notices that a run is dead whose profiles are then to be removed"
+        "coordination.k8s.io",
+        ("leases",),
+        ("get",),
+        "notices that a run is dead, whose profiles are then to be removed and whose agents may rest",
     ),
     Right(
         "admissionregistration.k8s.io",
