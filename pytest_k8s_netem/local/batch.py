@@ -20,6 +20,8 @@ _STAND_INS = {
 }
 """Address and gateway in the compiled requests, of the ranges that are for documentation (RFC 5737, RFC 3849)."""
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr of linux/netlink.h
+_DEVICE = struct.Struct("=BxHiII")  # struct ifinfomsg of linux/rtnetlink.h
+_RTM_DELLINK, _REQUEST_AND_ACK = 17, 0x1 | 0x4
 NODAD = 0x02
 """IFA_FNODAD, include/uapi/linux/if_addr.h: the address may be used at once."""
 
@@ -43,6 +45,16 @@ def settle(sock: socket.socket, index: int, addresses: Sequence[str], gateways: 
             requests = requests.replace(socket.inet_pton(ip, stand_in), socket.inet_pton(ip, address))
     sock.sendto(requests, (0, 0))
     _await_answers(sock, len(_messages(requests)))
+
+
+def delete_link(sock: socket.socket, index: int) -> None:
+    """Delete a device by its number: struct ifinfomsg alone, so that a forked child needs no pyroute2 for it.
+
+    :raises OSError: what the kernel refused.
+    """
+    header = _HEADER.pack(_HEADER.size + _DEVICE.size, _RTM_DELLINK, _REQUEST_AND_ACK, 1, 0)
+    sock.sendto(header + _DEVICE.pack(socket.AF_UNSPEC, 0, index, 0, 0), (0, 0))
+    _await_answers(sock, 1)
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from pytest_k8s_netem.errors import ClusterError, ProviderError
+from pytest_k8s_netem.local import prober
 from pytest_k8s_netem.local.launch import AGENT, command, end
 from pytest_k8s_netem.local.line import Line
 from pytest_k8s_netem.local.process import Completed, Process
@@ -25,7 +26,7 @@ from pytest_k8s_netem.run.forks import keep_from_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any
 
 _START_SECONDS = 20.0
@@ -206,15 +207,13 @@ class NodeHost:
 
     async def probe_tcp(self, node: str, host: str, port: int, timeout: float) -> bool:
         """Whether a connection from a node succeeds within ``timeout`` seconds."""
-        return await self._probe(node=node, host=host, port=port, timeout=timeout)
+        return await self._probe(node, host, timeout, lambda sock: prober.tcp(sock, host, port))
 
     async def probe_http(
         self, node: str, host: str, port: int, path: str, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> bool:
         """Whether a GET from a node is answered 200 to 399 within ``timeout`` seconds."""
-        return await self._probe(
-            node=node, host=host, port=port, path=path, timeout=timeout, headers=dict(headers or {})
-        )
+        return await self._probe(node, host, timeout, lambda sock: prober.http(sock, host, port, path, headers or {}))
 
     async def forward(self, pod: str, port: int, host_port: int = 0) -> tuple[int, Process]:
         """Listen on 127.0.0.1 of the test's machine (0: any port) for a port on a pod's loopback; (port, relay).
@@ -265,10 +264,14 @@ class NodeHost:
             raise self._died()
         return await self._line.request(op, fds, **fields)
 
-    async def _probe(self, **fields: Any) -> bool:
-        process = self._new_process()
-        await self._starting(process, "probe", (), **fields)
-        return await process.wait() == 0
+    async def _probe(
+        self, node: str, host: str, timeout: float, ask: Callable[[socket.socket], Coroutine[Any, Any, bool]]
+    ) -> bool:
+        with await self.open_socket(node, socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+            try:
+                return await asyncio.wait_for(ask(sock), timeout)
+            except TimeoutError:
+                return False
 
     def _new_process(self) -> Process:
         process = Process(self, number := next(self._numbers))

@@ -158,12 +158,10 @@ def delete_link(pod: Pod) -> int:
 
     :returns: 0, as exit status.
     """
-    from pyroute2.iproute.linux import IPRoute
-
     syscalls.setns(pod.node.fd, syscalls.CLONE_NEWNET)
-    netlink = IPRoute()  # type: ignore[no-untyped-call]
-    with contextlib.suppress(Exception):  # the pod may have deleted its end, and with it ours
-        netlink.link("del", index=pod.index)
+    # the pod may have deleted its end, and with it ours
+    with contextlib.suppress(OSError), batch.open_socket() as sock:
+        batch.delete_link(sock, pod.index)
     return 0
 
 

@@ -24,7 +24,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_k8s_netem.local import forward, isolation, prober, sandbox, syscalls
+from pytest_k8s_netem.local import forward, isolation, sandbox, syscalls
 from pytest_k8s_netem.local.agentline import AgentLine
 from pytest_k8s_netem.local.fdstream import FdStream
 from pytest_k8s_netem.local.links import Fabric, delete_link
@@ -175,18 +175,6 @@ class NodeHost:
 
     def _op_kill(self, ask: Request) -> None:
         self._processes.kill(ask["process"], ask["signal"], group=ask["group"])
-
-    def _op_probe(self, ask: Request) -> None:
-        node = self._fabric.nodes[ask["node"]].fd
-
-        def body() -> int:
-            syscalls.setns(node, syscalls.CLONE_NEWNET)
-            where = ask["host"], ask["port"]
-            if "path" in ask.frame:
-                return int(not prober.http(*where, ask["path"], ask["headers"], ask["timeout"]))
-            return int(not prober.tcp(*where, ask["timeout"]))
-
-        self._processes.run(ask["process"], [node], body)
 
     def _op_forward(self, ask: Request) -> None:
         [listener] = ask.fds

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_k8s_netem.local import sandbox, syscalls
-from pytest_k8s_netem.local.fdstream import receive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class Processes:
 
     def __init__(self, *, nested: bool) -> None:
         self._nested = nested
+        self._home = sandbox.Home()
         self._names: dict[int, int] = {}
         self._pids: dict[int, int] = {}
         self._boxes: dict[tuple[str, str], sandbox.Box] = {}
@@ -57,16 +57,25 @@ class Processes:
 
         :raises StartError: with the step that failed, for instance the file that could not be executed.
         """
-        box = self._boxes.get(wanted.box)
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            pid = os.fork()
-            if pid == 0:
-                self._to_command(theirs, wanted, box)
-            theirs.close()
-            made = _await_start(ours)
-        if made:
-            self._boxes[wanted.box] = made
+        command = wanted.command
+        known = box = self._boxes.get(wanted.box)
+        try:
+            syscalls.setns(wanted.net, syscalls.CLONE_NEWNET)
+            if known:
+                sandbox.join(known)
+            else:
+                box = sandbox.make(wanted.files)
+            os.chdir(command.cwd)
+            same_user = command.uid is None and command.gid is None
+            pid = sandbox.spawn(command, wanted.stdio) if same_user else self._fork(wanted)
+        except OSError as error:
+            if box and not known:
+                box.close()
+            raise StartError(error.errno or 0, error.strerror or str(error), error.filename) from error
+        finally:
+            self._home.enter()
+        if box:
+            self._boxes[wanted.box] = box
         self._add(wanted.name, pid)
 
     def run(self, name: int, keep: Sequence[int], body: Callable[[], int]) -> None:
@@ -125,20 +134,23 @@ class Processes:
     def _add(self, name: int, pid: int) -> None:
         self._names[pid], self._pids[name] = name, pid
 
-    def _to_command(self, report: socket.socket, wanted: Start, box: sandbox.Box | None) -> NoReturn:
-        """The child's way from fork to exec; what goes wrong is told, descriptors of a new box are handed up."""
+    def _fork(self, wanted: Start) -> int:
+        """Start a command as another user, which takes a process of ours; its process id."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            pid = os.fork()
+            if pid == 0:
+                self._to_command(theirs, wanted)
+            theirs.close()
+            _await_start(ours)
+        return pid
+
+    def _to_command(self, report: socket.socket, wanted: Start) -> NoReturn:
+        """The child's way from fork to exec; what goes wrong is told."""
         try:
-            os.setsid()
-            _plain_signals()
-            syscalls.setns(wanted.net, syscalls.CLONE_NEWNET)
-            if box:
-                sandbox.join(box)
-            else:
-                socket.send_fds(report, [b"{}\n"], sandbox.make(wanted.files))
-            command = wanted.command
-            os.chdir(command.cwd)
-            sandbox.become(command.uid, command.gid, self._nested)
-            sandbox.execute(command, wanted.stdio)
+            signal.set_wakeup_fd(-1)
+            sandbox.become(wanted.command.uid, wanted.command.gid, self._nested)
+            sandbox.execute(wanted.command, wanted.stdio)
         except OSError as error:
             name = os.fsdecode(error.filename or "")
             problem = {"errno": error.errno or 0, "why": error.strerror or str(error), "name": name}
@@ -174,23 +186,14 @@ def _plain_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _await_start(ours: socket.socket) -> sandbox.Box | None:
-    """Wait, some milliseconds, until the child has become its command; its box if it made one.
+def _await_start(ours: socket.socket) -> None:
+    """Wait, some milliseconds, until the child has become its command.
 
     :raises StartError: if it could not.
     """
-    data, fds = b"", []
-    while True:
-        chunk, more = receive(ours, 4096)
-        fds += more
+    data = b""
+    while chunk := ours.recv(4096):
         data += chunk
-        if not chunk:
-            break
-    problems = [found for line in data.splitlines() if (found := json.loads(line))]
-    box = sandbox.Box(fds[0], fds[1], os.stat(f"/proc/self/fd/{fds[0]}").st_ino) if fds else None
-    if problems:
-        if box:
-            box.close()
-        problem: dict[str, Any] = problems[0]
+    if data:
+        problem: dict[str, Any] = json.loads(data)
         raise StartError(problem["errno"], problem["why"], problem["name"])
-    return box

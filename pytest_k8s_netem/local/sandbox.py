@@ -1,7 +1,8 @@
 """What a container of the embedded cluster sees: the machine's files, with /sys, /run, hosts and resolv.conf its own.
 
-A box is a mount and a UTS namespace, made by the first process of a container and joined by those that follow
-(``exec``). All run in the pod's network namespace. Code here runs in a forked child on its way to exec.
+A box is a mount and a UTS namespace, made for the first process of a container and joined by those that follow
+(``exec``). All run in the pod's network namespace. The node host itself goes there, starts the command and goes home
+(:class:`Home`): a copy of it that did would cost more than most commands, in a guest ten times as much.
 """
 
 from __future__ import annotations
@@ -54,8 +55,25 @@ class Command:
     gid: int | None = None
 
 
-def make(files: Files) -> tuple[int, int]:
-    """Leave for a new box and furnish it; returns descriptors of its mount and UTS namespaces."""
+class Home:
+    """Where this single-threaded program is by itself: its network, mount and UTS namespace and its folder."""
+
+    def __init__(self) -> None:
+        self._namespaces = [(syscalls.open_namespace(name), kind) for name, kind in _KINDS.items()]
+        self._folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def enter(self) -> None:
+        """Come home, from wherever."""
+        for fd, kind in self._namespaces:
+            syscalls.setns(fd, kind)
+        os.fchdir(self._folder)
+
+
+_KINDS = {"net": syscalls.CLONE_NEWNET, "mnt": syscalls.CLONE_NEWNS, "uts": syscalls.CLONE_NEWUTS}
+
+
+def make(files: Files) -> Box:
+    """Leave for a new box and furnish it."""
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS)
     syscalls.sethostname(files.hostname)
     _cover("/etc/hosts", files.hosts)
@@ -71,7 +89,8 @@ def make(files: Files) -> tuple[int, int]:
         Path(resolv).write_text(content, encoding="ascii")
     with contextlib.suppress(OSError):  # refused where an outer mount covers part of it; the machine's stays then
         syscalls.mount("sysfs", "/sys", "sysfs", flags | syscalls.MS_NOEXEC)
-    return syscalls.open_namespace("mnt"), syscalls.open_namespace("uts")
+    mounts = syscalls.open_namespace("mnt")
+    return Box(mounts, syscalls.open_namespace("uts"), os.fstat(mounts).st_ino)
 
 
 def join(box: Box) -> None:
@@ -95,25 +114,53 @@ def become(uid: int | None, gid: int | None, nested: bool) -> None:
     os.setresuid(uid, uid, uid)
 
 
+def spawn(command: Command, stdio: Sequence[int]) -> int:
+    """Start the command here, in a session of its own, as the user that this program is; its process id.
+
+    :raises OSError: it cannot be executed; the file name is the program's.
+    """
+    path = _find(command)
+    ends = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(stdio)]
+    try:
+        return os.posix_spawn(path, list(command.argv), command.env, file_actions=ends, setsid=True, setsigdef=_PLAIN)
+    except OSError as error:
+        raise _named(error, command) from error
+
+
 def execute(command: Command, stdio: Sequence[int]) -> None:
     """Become the command; returns never, raises OSError."""
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_DFL)
-    program = command.argv[0]
+    os.setsid()
+    for number in _PLAIN:
+        signal.signal(number, signal.SIG_DFL)
+    path = _find(command)
     try:
-        os.execvpe(program, list(command.argv), dict(command.env))
-    except OSError as error:  # it names the last place tried, which is nobody's mistake
-        code = error.errno if _found(program, command.env.get("PATH", os.defpath)) else errno.ENOENT
-        raise OSError(code, os.strerror(code or 0), program) from error
+        os.execve(path, list(command.argv), dict(command.env))
+    except OSError as error:
+        raise _named(error, command) from error
 
 
-def _found(program: str, path: str) -> bool:
-    """Whether there is such a file at all; a folder of PATH that we may not look into says "permission denied"."""
+_PLAIN = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that somebody in front of us may ignore, and a command inherits what is ignored."""
+
+
+def _find(command: Command) -> str:
+    """Path of the program, which is looked for in the folders that the command's own PATH names."""
+    program = command.argv[0]
     if "/" in program:
-        return True
-    return any(os.path.exists(os.path.join(folder, program)) for folder in path.split(os.pathsep))
+        return program
+    folders = command.env.get("PATH", os.defpath).split(os.pathsep)
+    found = [path for folder in folders if os.path.isfile(path := os.path.join(folder, program))]
+    for path in found:
+        if os.access(path, os.X_OK):
+            return path
+    code = errno.EACCES if found else errno.ENOENT
+    raise OSError(code, os.strerror(code), program)
+
+
+def _named(error: OSError, command: Command) -> OSError:
+    return OSError(error.errno, os.strerror(error.errno or 0), command.argv[0])
 
 
 def _cover(target: str, source: str) -> None:

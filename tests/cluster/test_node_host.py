@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -126,6 +128,43 @@ def test_a_command_runs_as_the_user_asked_for(lab: HostLab) -> None:
     assert lab.run("a", "id", "-u").stdout == b"0\n"
     assert lab.run("a", "id", "-u", uid=999, cwd="/").stdout == b"999\n"
     assert lab.run("a", "id", "-g", uid=999, gid=888, cwd="/").stdout == b"888\n"
+
+
+def test_a_container_may_begin_as_another_user(lab: HostLab) -> None:
+    assert lab.run("a", "id", "-u", uid=999, cwd="/", box="others").stdout == b"999\n"
+    assert lab.run("a", "id", "-u", cwd="/", box="others").stdout == b"0\n"
+
+
+@pytest.mark.parametrize("uid", [None, 999])
+def test_a_command_ignores_no_signal(lab: HostLab, uid: int | None) -> None:
+    """Python ignores two, a shell's background one more; a command would inherit that."""
+    status = lab.run("a", "cat", "/proc/self/status", uid=uid, cwd="/").stdout.decode()
+    [ignored] = re.findall(r"^SigIgn:\s*(\w+)", status, re.MULTILINE)
+    assert int(ignored, 16) & 0x7FFFFFFF == 0  # those behind it are the C library's
+
+
+@pytest.mark.needs("root")  # others may not look at what left their user namespace
+def test_a_container_that_cannot_start_leaves_the_node_host_where_it_was(lab: HostLab, tmp_path: Path) -> None:
+    def own() -> list[tuple[str, int]]:
+        names = ("net", "mnt", "uts")
+        return [(os.readlink("cwd", dir_fd=fd), *(os.stat(f"ns/{name}", dir_fd=fd).st_ino for name in names))]
+
+    fd = os.open(f"/proc/{_pid_one(lab)}", os.O_PATH)
+    try:
+        before = own()
+        for argv, cwd in ((["no-such-program"], "/"), (["true"], "/no/such/place"), (["true"], str(tmp_path))):
+            with contextlib.suppress(ClusterError):
+                lab.run("b", *argv, cwd=cwd, box="never")
+            assert own() == before
+    finally:
+        os.close(fd)
+    assert lab.run("b", "ls", "/run", box="never").stdout == b""
+
+
+def _pid_one(lab: HostLab) -> int:
+    """The node host itself, as this machine numbers it: the only child of what waits for it."""
+    [child] = Path(f"/proc/{lab.host.pid}/task/{lab.host.pid}/children").read_text().split()
+    return int(child)
 
 
 def test_a_pod_sees_its_own_interfaces_only(lab: HostLab) -> None:
