@@ -121,7 +121,7 @@ class Connection:
     ) -> Any:
         """The decoded JSON of an answer.
 
-        :raises ApiError: with the server's status, or 0 Unreachable.
+        :raises ApiError: with the server's status, or 0: Unreachable, or Unanswered if it may have heard of it.
         """
         return json.loads(self._answer(method, path, query, body=body, content_type=content_type))
 
@@ -155,7 +155,9 @@ class Connection:
                 method, self._url(path, query), body=content, headers=headers, timeout=timeout, retries=again
             )
         except urllib3.exceptions.HTTPError as error:
-            raise unreachable(self.host, error) from None
+            cause = getattr(error, "reason", None) or error
+            unsaid = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
+            raise unreachable(self.host, error, heard=not isinstance(cause, unsaid)) from None
         if not 200 <= answer.status < 300:
             raise refusal(answer.status, answer.data)
         return bytes(answer.data)

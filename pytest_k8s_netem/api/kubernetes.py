@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import quote
 
+from pytest_k8s_netem.api import unanswered
 from pytest_k8s_netem.api.connection import APPLY_PATCH, MERGE_PATCH
 from pytest_k8s_netem.api.objects import key_of, one_namespace, typed
 from pytest_k8s_netem.api.protocol import Change, Kind, Listing, Object
+from pytest_k8s_netem.api.refusals import UNANSWERED
 from pytest_k8s_netem.api.watching import Watch
 from pytest_k8s_netem.errors import ApiError
 
@@ -85,7 +88,13 @@ class KubernetesApi:
         where = one_namespace(kind, new["metadata"], namespace)
         key = key_of(kind, str(new["metadata"].get("name", "")), where)
         query = {"dryRun": "All"} if dry_run else None
-        return await self._request("POST", _path(kind, key.namespace), query, body=new)
+        post = partial(self._request, "POST", _path(kind, key.namespace), query, body=new)
+        try:
+            return await post()
+        except ApiError as error:
+            if error.reason != UNANSWERED or dry_run or not unanswered.recognised(new):
+                raise
+            return await unanswered.settled(new, partial(self.get, kind, key.name, key.namespace), post, error)
 
     async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         """See :meth:`Api.replace`."""

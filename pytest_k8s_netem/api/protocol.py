@@ -38,10 +38,6 @@ CLUSTERROLES = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles
 CLUSTERROLEBINDINGS = Kind(
     "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
 )
-ACCESS_REVIEWS = Kind(
-    "authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False
-)
-"""Created to ask whether we may do something; the answer is its status; never kept."""
 DEFINITIONS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 MUTATING_WEBHOOKS = Kind(
     "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", namespaced=False

@@ -11,7 +11,9 @@ from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.model.problem import Problem
 
 UNREACHABLE = "Unreachable"
-"""Reason of an error with status 0: no answer came."""
+"""Reason of an error with status 0: no answer came, and the server cannot have heard the question."""
+UNANSWERED = "Unanswered"
+"""The same where it may have: the connection was there, and ended or stayed silent."""
 _MOST = 2000
 """Characters of an answer in no known form that a message repeats."""
 _LEAD = re.compile(r'(?:Invalid|Unsupported|Required) value: (?:"(?:object|array|string|number|integer|boolean)": )?')
@@ -51,10 +53,13 @@ def of_status(said: dict[str, Any], status: int = 0) -> ApiError:
     return ApiError(code, str(said.get("reason") or _phrase(code)), message, problems)
 
 
-def unreachable(host: str, error: Exception) -> ApiError:
-    """The error for no answer at all."""
+def unreachable(host: str, error: Exception, *, heard: bool = False) -> ApiError:
+    """The error for no answer at all.
+
+    :param heard: whether the server may have got the request.
+    """
     reason = getattr(error, "reason", None) or error
-    return ApiError(0, UNREACHABLE, f"the API server {host} does not answer: {reason}")
+    return ApiError(0, UNANSWERED if heard else UNREACHABLE, f"the API server {host} does not answer: {reason}")
 
 
 def _right(message: str) -> str:

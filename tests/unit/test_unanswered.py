@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_k8s_netem.api import unanswered
 from pytest_k8s_netem.api.connection import Connection
+from pytest_k8s_netem.api.kubernetes import KubernetesApi
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+from pytest_k8s_netem.api.refusals import UNANSWERED, UNREACHABLE
 from pytest_k8s_netem.errors import ApiError
+from pytest_k8s_netem.run.identity import Identity
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -80,5 +87,97 @@ def test_who_never_answers_is_told(method: str, times: int, server: _Server, con
     server.silent = 9
     with pytest.raises(ApiError) as caught:
         connection.request(method, "/it")
-    assert caught.value.status == 0
+    assert (caught.value.status, caught.value.reason) == (0, UNANSWERED)
     assert server.asked == [method] * times
+
+
+class _Store:
+    """An API server of one object, whose answers get lost.
+
+    :ivar silent: requests, by number, that are not answered, and how: ``unheard`` = not done either.
+    """
+
+    def __init__(self) -> None:
+        self.there: dict[str, Any] | None = None
+        self.asked: list[str] = []
+        self.silent: dict[int, str] = {}
+
+    def request(self, method: str, path: str, query: Any = None, body: Any = None, _: str = "") -> dict[str, Any]:
+        self.asked.append(method)
+        fault = self.silent.get(len(self.asked), "")
+        if fault == "unheard":
+            raise ApiError(0, UNANSWERED)
+        answer = self._done(method, body)
+        if fault:
+            raise ApiError(0, fault)
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+    def _done(self, method: str, body: Any) -> Any:
+        if method == "GET":
+            return self.there or ApiError(404, "NotFound")
+        if self.there is not None:
+            return ApiError(409, "AlreadyExists")
+        self.there = body
+        return body
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _created(store: _Store, **labels: str) -> Any:
+    async def scenario() -> Any:
+        api = KubernetesApi(lambda: store)  # type: ignore[arg-type, return-value]
+        metadata = {"name": "slow", "labels": labels}
+        try:
+            return await api.create(TRAFFICPROFILES, {"metadata": metadata})
+        finally:
+            await api.close()
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("silent", "asked"),
+    [
+        ({1: UNANSWERED}, ["POST", "GET"]),
+        ({1: "unheard"}, ["POST", "GET", "POST"]),
+        ({1: UNANSWERED, 2: UNREACHABLE}, ["POST", "GET", "GET"]),
+        ({1: "unheard", 3: UNANSWERED}, ["POST", "GET", "POST", "GET"]),
+    ],
+)
+def test_a_creation_that_was_not_answered_is_done_once(silent: dict[int, str], asked: list[str]) -> None:
+    store = _Store()
+    store.silent = silent
+    made = _created(store, **Identity("run").labels())
+    assert made is store.there
+    assert store.asked == asked
+
+
+def test_what_another_has_made_is_not_taken_for_ones_own() -> None:
+    for labels in ({}, Identity("other").labels(), Identity("run").labels(expires_in=1)):
+        store = _Store()
+        store.there = {"metadata": {"name": "slow", "labels": labels}}
+        store.silent = {1: UNANSWERED}
+        with pytest.raises(ApiError) as caught:
+            _created(store, **Identity("run").labels())
+        assert caught.value.reason == "AlreadyExists"
+
+
+@pytest.mark.parametrize(("reason", "labels"), [(UNREACHABLE, Identity("run").labels()), (UNANSWERED, {"a": "b"})])
+def test_what_cannot_be_told_apart_or_was_not_heard_is_not_asked_for(reason: str, labels: dict[str, str]) -> None:
+    store = _Store()
+    store.silent = {1: reason}
+    with pytest.raises(ApiError) as caught:
+        _created(store, **labels)
+    assert (caught.value.reason, store.asked) == (reason, ["POST"])
+
+
+def test_a_server_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unanswered, "SETTLED_WITHIN", 0.2)
+    store = _Store()
+    store.silent = dict.fromkeys(range(1, 1000), UNANSWERED)
+    with pytest.raises(ApiError) as caught:
+        _created(store, **Identity("run").labels())
+    assert caught.value.reason == UNANSWERED
