@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal as signals
 import socket as sockets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from pytest_k8s_netem.api.protocol import PODS
 from pytest_k8s_netem.cluster.provider import Completed
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.cluster.provider import Provider, RunningCommand
     from pytest_k8s_netem.run.portal import Portal
+
+
+KILLED_WITHIN = 5.0
+"""Seconds at least that a command gets to end of SIGKILL, whatever it got to end by itself."""
 
 
 class CommandFailed(ClusterError):
@@ -53,20 +57,25 @@ class Process:
     def stop(self, timeout: float = 5) -> Completed:
         """SIGTERM, and SIGKILL if that does not end it within ``timeout`` seconds.
 
-        :raises ClusterError: where it takes no signals, as in an image without a shell on a real cluster.
+        :raises ClusterError: where it takes no signals, as in an image without a shell on a real cluster; or if
+            SIGKILL does not end it in that time either.
         """
         self._portal.call(self._running.kill(signals.SIGTERM))
         try:
             return self._portal.call(self._running.wait(), timeout)
         except TimeoutError:
             self._portal.call(self._running.kill(signals.SIGKILL))
-            return self._portal.call(self._running.wait(), timeout)
+        try:
+            return self._portal.call(self._running.wait(), max(timeout, KILLED_WITHIN))
+        except TimeoutError:
+            raise ClusterError(f"a command in {self._pod} goes on after SIGKILL") from None
 
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with suppress(ClusterError) if kind is not None else nullcontext():  # the first error is told
+            self.stop()
 
 
 class Pod:

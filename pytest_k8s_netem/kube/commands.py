@@ -20,8 +20,8 @@ TELL_PID = ("sh", "-c", 'echo $$ >&2; exec "$@"', "sh")
 """Kubernetes has no signals for what exec started, so a shell says its pid before it becomes the command."""
 SIGNAL = 'kill -s "$0" -- "-$1" 2>/dev/null || kill -s "$0" "$1"'
 """To the group, which runtimes make with a session of its own for each exec; to the process where they do not."""
-NO_SHELL = ("executable file not found", "no such file or directory")
-"""In what container runtimes say when there is no such program."""
+NO_SHELL = ("executable file", "no such file or directory")
+"""In what container runtimes say (runc, crun), in lower case, when there is no such program."""
 
 
 class RemoteCommand:
@@ -84,7 +84,7 @@ class RemoteCommand:
     async def _run(self, running: Exec, plain: Sequence[str] | None, stdin: bytes) -> int:
         try:
             await self._follow(running, stdin, bytearray())
-            if plain and not self._pid.done() and any(text in running.failure for text in NO_SHELL):
+            if plain and not self._pid.done() and any(text in running.failure.lower() for text in NO_SHELL):
                 self._err.clear()
                 self._takes_no_signals()
                 running = await self._begin(plain, stdin)
@@ -129,7 +129,14 @@ class RemoteCommand:
         return head
 
     def _takes_no_signals(self) -> None:
-        why = f"pod/{self._pod['metadata']['name']} has no shell, so what runs there takes no signals"
+        containers = self._pod["spec"]["containers"]
+        image = next((one.get("image") for one in containers if one["name"] == self._container), "")
+        why = (
+            f"a command in pod/{self._pod['metadata']['name']} takes no signals: the image {image} of its container "
+            f"{self._container} has no sh, and Kubernetes itself ends no command that pods/exec has started. It goes "
+            "on until it ends by itself, or the pod does; take an image with a shell, or a command that ends with its "
+            "standard input"
+        )
         self._pid.set_exception(ClusterError(why))
         self._pid.exception()  # nobody need ask
 

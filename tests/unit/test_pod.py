@@ -60,3 +60,28 @@ def test_a_command_that_cannot_be_killed_is_still_one_that_did_not_end(error: Ex
     with pytest.raises(ClusterError, match="a command in default/web did not end within"):
         Pod(provider, portal, "default", "web").exec(["sleep", "1000"], timeout=0.01)
     assert running.killed == 1
+
+
+@pytest.fixture
+def pod(portal: Portal) -> Pod:
+    provider: Any = Provider(Running(ClusterError("it takes no signals")))
+    obj = {"metadata": {"name": "web"}, "spec": {"containers": [{"name": "main", "image": "none"}]}}
+    portal.call(provider.api.create(PODS, obj, "default"))
+    return Pod(provider, portal, "default", "web")
+
+
+def test_a_command_that_takes_no_signals_does_not_hide_what_went_wrong_before(pod: Pod) -> None:
+    with pytest.raises(ClusterError, match="it takes no signals"), pod.spawn(["serve"]):
+        pass
+    with pytest.raises(ZeroDivisionError), pod.spawn(["serve"]):
+        1 / 0  # noqa: B018 - the test's own failure
+
+
+def test_a_command_that_survives_sigkill_is_told(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unheard(self: Running, signal: int) -> None:
+        """As a process that waits for a broken disk."""
+
+    monkeypatch.setattr(Running, "kill", unheard)
+    monkeypatch.setattr("pytest_k8s_netem.cluster.pod.KILLED_WITHIN", 0.01)
+    with pytest.raises(ClusterError, match="a command in default/web goes on after SIGKILL"):
+        pod.spawn(["serve"]).stop(timeout=0.01)

@@ -12,6 +12,10 @@ from pytest_k8s_netem.errors import ClusterError
 from pytest_k8s_netem.kube.commands import RemoteCommand
 from pytest_k8s_netem.kube.exec import STDERR, STDOUT
 
+POD: Any = {
+    "metadata": {"name": "p"},
+    "spec": {"containers": [{"name": "b", "image": "other"}, {"name": "c", "image": "scratch"}]},
+}
 WARNING = b"sh: warning: setlocale: LC_ALL: cannot change locale (en_US.UTF-8)\n"
 
 
@@ -44,7 +48,7 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 async def started(*runs: Running) -> RemoteCommand:
-    command, left = RemoteCommand(None, {"metadata": {"name": "p"}}, "c"), list(runs)  # type: ignore[arg-type]
+    command, left = RemoteCommand(None, POD, "c"), list(runs)  # type: ignore[arg-type]
 
     async def begin(argv: Any, stdin: bytes) -> Any:
         return left.pop(0)
@@ -76,12 +80,22 @@ def test_a_shell_that_ends_before_it_tells_its_pid_is_heard() -> None:
     play(scenario)
 
 
-def test_a_command_without_a_shell_runs_and_refuses_signals() -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        'exec: "sh": executable file not found in $PATH',
+        "executable file `sh` not found in $PATH: No such file or directory: OCI runtime attempted to invoke a command",
+        "stat sh: No such file or directory",
+    ],
+)
+def test_a_command_without_a_shell_runs_and_refuses_signals(said: str) -> None:
     async def scenario() -> None:
         ends = asyncio.Event()
-        missing = Running((STDERR, b"no sh\n"), failure='exec: "sh": executable file not found in $PATH')
+        missing = Running((STDERR, b"no sh\n"), failure=said)
         command = await started(missing, Running((STDERR, b"serving\n"), ends=ends))
-        with pytest.raises(ClusterError, match="pod/p has no shell, so what runs there takes no signals"):
+        with pytest.raises(
+            ClusterError, match="pod/p takes no signals: the image scratch of its container c has no sh"
+        ):
             await command.kill(15)
         ends.set()
         assert await command.wait() == 0
