@@ -21,6 +21,10 @@ OLDEST = (0, 20)
 LIST_IMAGES = ("ctr", "--namespace=k8s.io", "images", "list", "--quiet")
 """Prints the names of a node's images."""
 START = "start it (systemctl start docker, or Docker Desktop), and see that this user may use it: docker version"
+STATES = ("docker", "inspect", "--format", "{{.Name}} {{.State.Status}}")
+"""Prints a line for each container: its name after a slash, and what Docker calls its state."""
+WAKE = {"paused": "docker unpause {}", "exited": "docker start {}", "created": "docker start {}"}
+"""By the state of a node that does not run, what makes it run."""
 READY_WITHIN = 180
 """Seconds for the nodes to be ready; 8 are usual."""
 
@@ -58,11 +62,19 @@ class KindCluster:
             raise ProviderError(f"kind cluster {self.name} cannot be made: {why[7:]}\n{error}") from None
 
     async def find(self) -> None:
-        """Write its kubeconfig."""
+        """Write its kubeconfig.
+
+        :raises ProviderError: if a node does not run.
+        """
+        await awake(self.name)
         await run("kind", "export", "kubeconfig", *self._named())
 
     async def load(self, *images: str) -> None:
-        """Bring images of the local Docker to all nodes; one that Docker has not is pulled first."""
+        """Bring images of the local Docker to all nodes; one that Docker has not is pulled first.
+
+        :raises ProviderError: if a node does not run, or with kind's own words.
+        """
+        await awake(self.name)
         for image in images:
             if not await run("docker", "image", "inspect", "--format", "{{.Id}}", image, check=False):
                 await run("docker", "pull", "--quiet", image)
@@ -109,6 +121,21 @@ async def check() -> None:
         await run("docker", "version", "--format", "{{.Server.Version}}")
     except Failed as error:
         raise ProviderError(f"Docker does not answer: {error.said}\n{START}") from None
+
+
+async def awake(name: str) -> None:
+    """See that all nodes of a cluster run: kind itself shows how its command failed on one that does not.
+
+    :raises ProviderError: naming those, and what makes them run.
+    """
+    nodes = (await run("kind", "get", "nodes", "--name", name)).split()
+    said = await run(*STATES, *nodes, check=False) if nodes else ""  # nodes of another engine than Docker are not seen
+    states = dict(line.lstrip("/").split(maxsplit=1) for line in said.splitlines())
+    if asleep := {node: state for node, state in states.items() if state != "running"}:
+        told = ", ".join(f"node {node} is {state}" for node, state in asleep.items())
+        anew = f"kind delete cluster --name {name}"
+        wake = "; ".join(WAKE.get(state, anew).format(node) for node, state in asleep.items())
+        raise ProviderError(f"kind cluster {name} cannot be used: {told}. Let it run again: {wake}")
 
 
 def _read(config: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pytest_k8s_netem.kube.kind import awake
 from pytest_k8s_netem.kube.programs import run
 
 MAKERS = {
@@ -26,8 +27,10 @@ class Nearby(NamedTuple):
     async def load(self, image: str) -> None:
         """Bring it there.
 
-        :raises ProviderError: with the tool's own words.
+        :raises ProviderError: with the tool's own words, or if a node of kind does not run.
         """
+        if self.maker == "kind":
+            await awake(self.name)
         await run(*self.command(image))
 
 
