@@ -26,8 +26,9 @@ KEPT = "netem"
 """Name of a cluster that outlives its run, so that the next finds it."""
 PREFIX = "kind-"
 """How names of the files begin by which users of a cluster meet."""
-MADE, KEEP, FAILED = "made", "keep", "failed: "
-"""What users tell each other: that one of them made it, that it is to stay, or why nobody could make it."""
+MADE, STAYS, KEEP, FAILED = "made", "made to stay", "keep", "failed: "
+"""What users tell each other: that one of them made it, for good or not, that one who left wants it to stay, or why
+nobody could make it."""
 
 
 class KindProvider(RemoteProvider):
@@ -74,10 +75,10 @@ class KindProvider(RemoteProvider):
 
     async def _leave(self) -> None:
         async with self._share.alone():
-            ours = self._made()
-            if ours and self._keep:
+            goes = self._noted() == MADE and not self._keep
+            if self._made() and self._keep:
                 self._share.note.write_text(KEEP)
-            if self._share.leave() and ours and not self._keep:
+            if self._share.leave() and goes:
                 await self.cluster.delete()
 
     def remains(self, failed: bool) -> str:
@@ -93,7 +94,7 @@ class KindProvider(RemoteProvider):
 
     async def save_logs(self, directory: Path) -> str:
         """Logs of nodes and pods of a cluster that is about to go."""
-        if self._keep or not self._made():
+        if self._keep or self._noted() != MADE:
             return ""
         logs = directory / "kind"
         try:
@@ -127,7 +128,9 @@ class KindProvider(RemoteProvider):
             return
         if note.exists() and (told := note.read_text()).startswith(FAILED):
             raise ProviderError(f"{told[len(FAILED) :]}; a test of another worker tells all of it")
-        note.write_text(MADE)  # before it is true: who is interrupted leaves something to delete
+        note.write_text(
+            STAYS if self.choices.keep == "always" else MADE
+        )  # before it is true: who is interrupted leaves something to delete
         try:
             await self._make()
         except ProviderError as error:
@@ -142,4 +145,7 @@ class KindProvider(RemoteProvider):
         await self.cluster.create(image=image, config=config, workers=workers)
 
     def _made(self) -> bool:
-        return self._share.note.exists() and self._share.note.read_text() == MADE
+        return self._noted() in (MADE, STAYS)
+
+    def _noted(self) -> str:
+        return self._share.note.read_text() if self._share.note.exists() else ""

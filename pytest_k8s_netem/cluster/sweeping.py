@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from pytest_k8s_netem.cluster.kind import KEPT, MADE, PREFIX
+from pytest_k8s_netem.cluster.kind import MADE, PREFIX
 from pytest_k8s_netem.errors import NetemError, ProviderError
 from pytest_k8s_netem.kube.kind import KindCluster
 from pytest_k8s_netem.run.directory import base_directory
@@ -35,7 +35,7 @@ async def _removed(share: Share, name: str) -> str:
     """Delete the cluster if a killed run made it, and what its users have noted: its name; "" = it was none."""
     async with share.alone():
         made = share.note.exists() and share.note.read_text() == MADE
-        if share.used() or not made or name == KEPT:
+        if share.used() or not made:
             return ""
         with tempfile.TemporaryDirectory() as folder:  # its credentials went with the run
             try:

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.cluster.k3s import K3sProvider
-from pytest_k8s_netem.cluster.kind import FAILED, MADE, KindProvider
+from pytest_k8s_netem.cluster.kind import FAILED, MADE, STAYS, KindProvider
 from pytest_k8s_netem.cluster.remote import RemoteProvider
 from pytest_k8s_netem.cluster.session import Choices
 from pytest_k8s_netem.errors import ApiError, NetemError, TeardownError
@@ -123,3 +123,63 @@ def test_what_a_killed_run_noted_of_a_cluster_does_not_count(note: str, tmp_path
 
     asyncio.run(scenario())
     assert list(tmp_path.iterdir()) == []
+
+
+class Absent(Cluster):
+    """In place of one that is not there yet."""
+
+    name = "mine"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    async def exists(self) -> bool:
+        return bool(self.made)
+
+    async def create(self, **_: object) -> None:
+        self.made += 1
+
+
+@pytest.mark.parametrize(
+    ("keep", "failed", "stays"),
+    [("always", False, True), ("on-failure", True, True), ("on-failure", False, False), ("never", True, False)],
+)
+def test_a_cluster_that_is_to_stay_is_noted_when_it_is_made(
+    keep: str, failed: bool, stays: bool, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        choices = Choices(provider="kind", cluster="mine", keep=keep)
+        provider = KindProvider(choices, tmp_path / "run", EventLog())
+        cluster: Any = Absent()
+        provider.cluster = cluster
+        async with provider._share.alone():
+            provider._share.join()
+            await provider._found()
+        assert provider._share.note.read_text() == (STAYS if keep == "always" else MADE)
+        assert ("kind cluster mine is kept" in provider.remains(failed)) == stays
+        await provider.stop()
+        assert cluster.deleted == (not stays)
+
+    asyncio.run(scenario())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_shares_a_cluster_that_is_to_stay_does_not_delete_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        runs = [
+            KindProvider(Choices(provider="kind", cluster="mine", keep=keep), tmp_path / "run", EventLog())
+            for keep in ("always", "never")
+        ]
+        cluster: Any = Absent()
+        for run in runs:
+            run.cluster = cluster
+            async with run._share.alone():
+                run._share.join()
+                await run._found()
+        runs[0]._share._held.close()  # type: ignore[union-attr] # it is killed
+        assert runs[1].remains(failed=False) == ""
+        await runs[1].stop()
+        assert cluster.deleted == 0
+
+    asyncio.run(scenario())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8s_netem.cluster.kind import FAILED, KEEP, KEPT, MADE
+from pytest_k8s_netem.cluster.kind import FAILED, KEEP, KEPT, MADE, STAYS
 from pytest_k8s_netem.cluster.sweeping import clusters
 from pytest_k8s_netem.run.sharing import Share
 from pytest_k8s_netem.run.sweep import sweep
@@ -79,14 +79,15 @@ def end(share: Share) -> None:
 
 def test_a_cluster_that_nobody_uses_any_more_goes(kind: Kind, base: Path, living: Share) -> None:
     there = kind(DELETE)
-    for name, note in (("made", MADE), ("gone", MADE), ("asked", KEEP), ("not", f"{FAILED}no room"), (KEPT, MADE)):
+    notes = {"made": MADE, "gone": MADE, "asked": KEEP, "not": f"{FAILED}no room", "stays": STAYS, KEPT: MADE}
+    for name, note in notes.items():
         end(used(base, name, note))
-    for name in ("made", "asked", "not", KEPT, "lives", "mine"):
+    for name in ("made", "asked", "not", "stays", KEPT, "lives", "mine"):
         (there / name).mkdir()
     swept = sweep([clusters(base)])
-    assert swept.removed == ("kind cluster made",)
+    assert swept.removed == ("kind cluster made", f"kind cluster {KEPT}")
     assert swept.left == ()
-    assert {path.name for path in there.iterdir()} == {"asked", "not", KEPT, "lives", "mine"}
+    assert {path.name for path in there.iterdir()} == {"asked", "not", "stays", "lives", "mine"}
     assert {path.name.partition(".")[0] for path in base.iterdir()} == {"kind-lives"}
 
 
