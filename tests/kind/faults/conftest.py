@@ -122,8 +122,12 @@ class Scene:
 
     def controller_name(self) -> str:
         """Name of the pod whose controller leads; "" = none does."""
-        lease = next(obj for obj in self.listed(LEASES, NAMESPACE) if obj["metadata"]["name"] == LEADER)
-        return str(lease["spec"].get("holderIdentity") or "")
+        return str(self.leadership().get("holderIdentity") or "")
+
+    def leadership(self) -> dict[str, Any]:
+        """What the lease says that the controller holds who leads."""
+        spec: dict[str, Any] = self.call("get", LEASES, LEADER, NAMESPACE)["spec"]
+        return spec
 
     def controller(self) -> Any:
         """The pod of the controller that leads."""

@@ -9,8 +9,9 @@ from typing import Any
 from declaring import declared, deleted, gone
 from innerrun import InnerRun, until
 
-from pytest_k8s_netem.api.protocol import PODS
-from pytest_k8s_netem.kube.install.names import NAMESPACE
+from pytest_k8s_netem.api.protocol import LEASES, PODS
+from pytest_k8s_netem.controller.moments import microtime
+from pytest_k8s_netem.kube.install.names import LEADER, NAMESPACE
 
 LEADS_WITHIN = 60.0
 """Seconds for another controller; on a busy machine a pod takes a while to start."""
@@ -55,6 +56,33 @@ def test_a_controller_whose_process_is_killed(scene: Any, inner: Callable[..., I
     gone(scene, later)
     assert not stays.trace().fast(began)
     served(run, stays, later)
+
+
+def test_a_controller_whose_leadership_another_takes(scene: Any, inner: Callable[..., InnerRun]) -> None:
+    """It acts no more, begins anew in the same process, and leads again when the other one's lease is over."""
+    stays, later = scene.clients("led-stays", "led-later")
+    run = inner(scene.test(stays) + scene.test(later))
+    run.reached("test_led_stays")
+    stays.impaired()
+    pod, epoch = scene.controller(), int(scene.leadership()["leaseTransitions"])
+    processes, restarts = scene.nodes.pids(pod.node, PROGRAM), restarts_of(pod)
+    began = time.time()
+    taken = {"holderIdentity": "another", "leaseDurationSeconds": 5, "leaseTransitions": epoch + 1}
+    scene.call("patch", LEASES, LEADER, {"spec": {**taken, "renewTime": microtime()}}, NAMESPACE)
+    until(lambda: scene.controller_name() == pod.name, scene.leadership, LEADS_WITHIN)
+    assert int(scene.leadership()["leaseTransitions"]) == epoch + 2
+    declared(scene, later)
+    later.impaired()  # so it acts
+    deleted(scene, later)
+    gone(scene, later)
+    assert (scene.nodes.pids(pod.node, PROGRAM), restarts_of(pod)) == (processes, restarts)
+    assert f"leads, epoch {epoch + 2}" in pod.logs()
+    assert not stays.trace().fast(began)
+    served(run, stays, later)
+
+
+def restarts_of(pod: Any) -> int:
+    return int(pod.object["status"]["containerStatuses"][0]["restartCount"])
 
 
 def served(run: InnerRun, stays: Any, later: Any) -> None:
