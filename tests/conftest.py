@@ -61,6 +61,10 @@ def _kind() -> str:
     return f"no {' and '.join(missing)} on PATH" if missing else ""
 
 
+def _helm() -> str:
+    return "" if shutil.which("helm") else "no helm on PATH: go install helm.sh/helm/v3/cmd/helm@latest"
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "linux": lambda: "" if sys.platform == "linux" else f"this is {sys.platform}",
     "root": lambda: "" if os.geteuid() == 0 else "not root",
@@ -73,6 +77,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "kubectl": _kubernetes("kubectl"),
     "kind": _kind,
     "docker": _docker,
+    "helm": _helm,
     "tc": _program("tc"),
     "ping": _program("ping"),
     "iperf3": _program("iperf3"),

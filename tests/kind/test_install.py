@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -317,7 +316,7 @@ def test_uninstall_with_no_controller_alive(cluster: Cluster, before: set[str]) 
     cluster.until(lambda: min(cluster.dialled()) < 60)
 
 
-@pytest.mark.skipif(shutil.which("helm") is None, reason="no helm on PATH: go install helm.sh/helm/v3/cmd/helm@latest")
+@pytest.mark.needs("helm")
 def test_the_chart_installs_the_same(cluster: Cluster, before: set[str], tmp_path: Path) -> None:
     cluster.netem("manifests", "--helm", str(tmp_path / "chart"))
     cluster.run("helm", "lint", str(tmp_path / "chart"))
