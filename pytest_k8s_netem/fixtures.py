@@ -64,15 +64,15 @@ def _artifacts(request: pytest.FixtureRequest) -> Callable[[], Path]:
     import os
     from pathlib import Path
 
-    from pytest_k8s_netem.guest.command import INSIDE
+    from pytest_k8s_netem.guest.keeping import EVIDENCE, begun
 
     settings = request.config.stash[SETTINGS]
     if settings.artifacts:
         source = dict(settings.sources)["artifacts"]
         base = request.config.rootpath if source.startswith("ini") else request.config.invocation_params.dir
         return lambda: base / settings.artifacts
-    if os.environ.get(INSIDE) == "1":  # its temporary directory ends with it, the host's /tmp does not
-        return lambda: Path(f"/tmp/netem-evidence-{os.getuid()}")
+    if folder := os.environ.get(EVIDENCE):  # in a guest, whose temporary directory ends with it
+        return lambda: begun(Path(folder))
     factory = request.getfixturevalue("tmp_path_factory")
     return lambda: Path(factory.getbasetemp(), "netem")
 

@@ -50,13 +50,14 @@ def main(
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
 
+    from pytest_k8s_netem.guest.keeping import EVIDENCE, evidence_folder
     from pytest_k8s_netem.guest.run import run_in_guest  # needs Unix, which is certain from here on
 
     with _real_output(config):
         try:
             return run_in_guest(
                 inner_command(config),
-                env=os.environ | {INSIDE: "1"},
+                env=os.environ | {INSIDE: "1", EVIDENCE: str(evidence_folder())},
                 cwd=str(config.invocation_params.dir),
                 memory=memory,
                 timeout=timeout or None,

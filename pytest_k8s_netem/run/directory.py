@@ -56,7 +56,7 @@ class RunDirectory:
         :raises ProviderError: if its parent belongs to somebody else.
         """
         if self._path is None:
-            _private(self._base)
+            private(self._base)
             path = self._base / self._name
             while self._lock is None:
                 path.mkdir(mode=0o700, exist_ok=True)
@@ -107,7 +107,11 @@ def remove(path: Path) -> None:
         return  # others live there
 
 
-def _private(base: Path) -> None:
+def private(base: Path) -> None:
+    """Make a directory that this user alone can enter, or see that it is one.
+
+    :raises ProviderError: if it is not.
+    """
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     seen = base.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o077:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,8 @@ from xml.etree import ElementTree
 import pytest
 
 import pytest_k8s_netem
-from pytest_k8s_netem.errors import ConfigError
-from pytest_k8s_netem.guest import needs
+from pytest_k8s_netem.errors import ConfigError, ProviderError
+from pytest_k8s_netem.guest import keeping, needs
 
 ASK = """
 import pytest
@@ -329,6 +330,39 @@ def test_temporary_files_may_be_where_the_guest_cannot_see(outside: Outside) -> 
     run = outside.drive("{}", "sh", "-c", "echo $TMPDIR; touch $TMPDIR/x")
     output, errors = run.communicate(timeout=PATIENCE)
     assert (output, errors, run.returncode) == ("/dev/shm/tmp\n", "", 0)
+
+
+@uml
+def test_evidence_of_a_failed_test_outlives_the_guest_and_that_of_old_runs_goes(outside: Outside) -> None:
+    """A process's number that is free by now ends the names of older runs' folders."""
+    base = outside.temporary / f"netem-evidence-{os.getuid()}"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for day in range(1, 6):
+        base.joinpath(f"2025010{day}-000000-{gone.pid}", "a test").mkdir(parents=True)
+    base.joinpath(f"20250101-000000-{os.getpid()}").mkdir()
+    base.chmod(0o700)
+    outside.test("def test(netem_namespace): assert False")
+    run = outside.start(sys.executable, "-m", "pytest", "--netem-guest", "-p", "no:cacheprovider")
+    output, _ = run.communicate(timeout=4 * PATIENCE)
+    assert run.returncode == 1, output
+    (told,) = re.findall(r"all of it: (\S+)", output)
+    assert Path(told).is_relative_to(base)
+    assert list(Path(told).iterdir())
+    names = sorted(path.name for path in base.iterdir())
+    assert names[:-1] == [
+        f"20250101-000000-{os.getpid()}",
+        f"20250104-000000-{gone.pid}",
+        f"20250105-000000-{gone.pid}",
+    ]
+    assert Path(told).is_relative_to(base / names[-1])
+
+
+def test_a_folder_of_somebody_else_takes_no_evidence(tmp_path: Path) -> None:
+    assert not keeping.evidence_folder(tmp_path / "new").exists()
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ProviderError, match="is not a directory that this user alone can enter"):
+        keeping.evidence_folder(tmp_path / "link")
 
 
 @uml
