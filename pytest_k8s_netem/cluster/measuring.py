@@ -9,6 +9,7 @@ from pytest_k8s_netem.errors import ConfigError
 from pytest_k8s_netem.judge.measure import Measured, judge_loss, judge_rate, judge_rtt
 from pytest_k8s_netem.model.impairment import MILLISECOND
 from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.profile.findings import refusal
 from pytest_k8s_netem.profile.units import parse_duration, parse_rate, parse_share
 from pytest_k8s_netem.resolve.objects import CONTAINERS
 
@@ -45,7 +46,7 @@ class Measuring:
         :raises AssertionError: naming the worst pair. :raises ConfigError: for bounds that cannot be read.
         """
         bounds = {
-            name: _range(value, name, parse_duration)
+            name: _within(value, name, parse_duration, single=lambda most: (0.0, most))
             for name, value in (("median", median), ("p99", p99))
             if value is not None
         }
@@ -57,20 +58,15 @@ class Measuring:
 
     async def assert_loss(self, imposition: Imposition, share: str | tuple[str, str]) -> None:
         """Share of round trips lost, as precisely as some thousand probes can tell."""
-        low, high = share if isinstance(share, tuple) else (share, share)
-        wanted = (float(parse_share(low, "share")), float(parse_share(high, "share")))
+        wanted = _within(share, "share", parse_share, single=lambda exactly: (exactly, exactly))
         least = min((part for part in wanted if part > 0), default=0.01)
         count = min(4000, max(400, math.ceil(40 / least)))
         measured = await self._measured(imposition, count, MILLISECOND // 4)
-        _demand(judge_loss(measured, wanted[0] if low == high else wanted))
+        _demand(judge_loss(measured, wanted))
 
     async def assert_rate(self, imposition: Imposition, rate: str | tuple[str, str]) -> None:
         """Rate at which full-size packets come back when they are sent all at once."""
-        if not isinstance(rate, tuple):
-            bits = parse_rate(rate, "rate")
-            wanted = (bits * (1 - TOLERANCE), bits * (1 + TOLERANCE))
-        else:
-            wanted = (float(parse_rate(rate[0], "rate")), float(parse_rate(rate[1], "rate")))
+        wanted = _within(rate, "rate", parse_rate, single=lambda bits: (bits * (1 - TOLERANCE), bits * (1 + TOLERANCE)))
         seconds = TRAIN * (TRAIN_SIZE + FRAME) * 8 / wanted[0]
         measured = await self._measured(imposition, TRAIN, 0, size=TRAIN_SIZE, longer=int(seconds * 1e9))
         _demand(judge_rate(measured, wanted))
@@ -115,10 +111,18 @@ def _rate(seen: CheckObserved) -> float | None:
     return (len(seen.rtts) - 1) * (TRAIN_SIZE + FRAME) * 8e9 / took if took else None
 
 
-def _range(value: object, path: str, parse: Callable[[object, str], int]) -> tuple[float, float]:
-    """A pair of bounds; a single one is the upper."""
-    low, high = value if isinstance(value, tuple) else ("0ms", value)
-    return (float(parse(low, path)), float(parse(high, path)))
+def _within(
+    value: object, path: str, parse: Callable[[object, str], float], single: Callable[[float], tuple[float, float]]
+) -> tuple[float, float]:
+    """A pair of bounds, the lower first; ``single``: what one value alone stands for."""
+    if not isinstance(value, list | tuple):
+        return single(float(parse(value, path)))
+    if len(value) != 2:
+        raise refusal(path, value, "expected one value, or two bounds", "write (least, most)")
+    low, high = (float(parse(part, path)) for part in value)
+    if low > high:
+        raise refusal(path, value, "nothing is between these", "write the lower one first")
+    return low, high
 
 
 def _demand(problems: Iterable[Problem]) -> None:
