@@ -121,11 +121,13 @@ def _named(nodes: Sequence[str]) -> str:
 
 
 def _refusal(item: pytest.Item) -> str:
-    from pytest_k8s_netem.cluster.spec import Spec, refusal
+    from pytest_k8s_netem.cluster.spec import Spec, named_twice, refusal
 
     folders = (item.path.parent, item.config.rootpath)
-    specs = (Spec(part.name, part.arguments, part.order) for part in markers.declared(item))
-    return "\n".join(why for spec in specs if (why := refusal(spec, folders)))
+    specs = [Spec(part.name, part.arguments, part.order) for part in markers.declared(item)]
+    names = [spec.name for spec in specs]
+    told = [why for spec in specs if (why := refusal(spec, folders))]
+    return "\n".join([*told, *(named_twice(name) for name in dict.fromkeys(names) if names.count(name) > 1)])
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

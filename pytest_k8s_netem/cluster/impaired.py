@@ -9,6 +9,7 @@ from pytest_k8s_netem.cluster import findings
 from pytest_k8s_netem.cluster.chaos import Netem
 from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
 from pytest_k8s_netem.cluster.imposition import Imposition, abandon_all, begin_all, end_all
+from pytest_k8s_netem.cluster.spec import named_twice
 from pytest_k8s_netem.errors import ClusterError, ConfigError, ProofError
 
 TYPE_CHECKING = False
@@ -63,7 +64,7 @@ class ImpairedTest:
 
     def _declare(self, spec: Spec) -> None:
         if spec.name in self._declared:
-            raise ConfigError(f"two impairments are called {spec.name!r}; give one of them another name=")
+            raise ConfigError(named_twice(spec.name))
         imposition = self.make(spec)
         self._declared[spec.name] = _Declared(spec, imposition)
         self.profiles[spec.name] = NetemProfile(

@@ -65,6 +65,8 @@ def _documents(source: Source) -> list[Object]:
             return _parsed(path.read_text(encoding="utf-8"), str(path))
         except OSError as error:
             raise ConfigError(f"cannot read the manifest {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not YAML: not text in UTF-8: {error.reason}") from None
     if isinstance(source, str):
         return _parsed(source, "the manifest")
     parts = [source] if isinstance(source, Mapping) else source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pytest_k8s_netem.cluster import manifests
 from pytest_k8s_netem.errors import ConfigError
 from pytest_k8s_netem.model.problem import Problem
 from pytest_k8s_netem.profile import arguments as vocabulary
+from pytest_k8s_netem.profile.findings import refusal as refused
 from pytest_k8s_netem.profile.findings import shown
 from pytest_k8s_netem.profile.parse import NAME, parse
 
@@ -104,13 +106,8 @@ class SpecReader:
         obj = self._from_profile(spec) if "profile" in spec.arguments else self._from_arguments(spec)
         metadata = {"name": f"{spec.name}-{self.suffix}", "labels": {**self.labels}}
         obj = {**obj, "metadata": {**metadata, "annotations": {"k8s-netem.riasc.eu/name": spec.name}}}
-        if self.engine != "auto":
-            obj["spec"].setdefault("engine", self.engine)
-        obj["spec"].setdefault("seed", self._seed(spec.name))
-        if self.lease:
-            obj["spec"].setdefault("lease", self.lease)
-        if spec.order:
-            obj["spec"].setdefault("order", list(spec.order))
+        if isinstance(obj["spec"], dict):
+            obj["spec"] = {**self._defaults(spec), **obj["spec"]}
         try:
             parse(obj)
         except ConfigError as error:
@@ -118,6 +115,17 @@ class SpecReader:
                 raise
             raise ConfigError(f"{_source(spec)} is not a valid TrafficProfile", error.problems) from None
         return obj
+
+    def _defaults(self, spec: Spec) -> Object:
+        """What holds for the test where the object says nothing."""
+        told: Object = {"seed": self._seed(spec.name)}
+        if self.engine != "auto":
+            told["engine"] = self.engine
+        if self.lease:
+            told["lease"] = self.lease
+        if spec.order:
+            told["order"] = list(spec.order)
+        return told
 
     def _from_arguments(self, spec: Spec) -> Object:
         plain = {key: value for key, value in spec.arguments.items() if key not in FACE}
@@ -137,16 +145,20 @@ class SpecReader:
         obj = copy.deepcopy(objects[0])
         obj.setdefault("spec", {})
         if isinstance(obj["spec"], dict):
-            self._confine(obj["spec"], spec.arguments.get("namespaces"))
+            self._confine(obj["spec"], spec)
         return obj
 
-    def _confine(self, spec: Object, namespaces: Any) -> None:
+    def _confine(self, obj: Object, spec: Spec) -> None:
         """Its pods are those of the test's namespace, unless file or marker say otherwise."""
-        if "namespaceSelector" in spec or namespaces == "*":
-            return
-        names = [namespaces] if isinstance(namespaces, str) else list(namespaces or [self.namespace])
-        requirement = {"key": NAMESPACE_LABEL, "operator": "In", "values": names}
-        spec["namespaceSelector"] = {"matchExpressions": [requirement]}
+        said = spec.arguments.get("namespaces")
+        names = vocabulary.parse_namespaces(self.namespace if said is None else said)
+        if "namespaceSelector" in obj:
+            if said is not None:
+                why = f"{_source(spec)} has a namespaceSelector of its own"
+                raise refused("namespaces", said, why, "leave one of them out")
+        elif names:
+            requirement = {"key": NAMESPACE_LABEL, "operator": "In", "values": list(names)}
+            obj["namespaceSelector"] = {"matchExpressions": [requirement]}
 
     def find(self, source: str | Path) -> Path:
         """The file that a profile's path means.
@@ -155,8 +167,9 @@ class SpecReader:
         """
         tried = [folder / source for folder in self.folders] or [Path(source)]
         for path in tried:
-            if path.is_file():
-                return path
+            with contextlib.suppress(OSError):  # a name that no file can have
+                if path.is_file():
+                    return path
         where = " nor ".join(str(path) for path in dict.fromkeys(tried))
         raise ConfigError(f"profile={source}: no such file: {where}")
 
@@ -183,6 +196,11 @@ def refusal(spec: Spec, folders: Sequence[Path]) -> str:
     except ConfigError as error:
         return "\n".join([*map(str, face), str(error)])
     return "\n".join(map(str, face))
+
+
+def named_twice(name: str) -> str:
+    """What to tell of two impairments of one name in one test."""
+    return f"two impairments are called {name!r}; give one of them another name="
 
 
 def _check_face(spec: Spec) -> None:

@@ -84,7 +84,8 @@ def profile_of(
         fix = 'write the object in a file and give profile="wan.yaml"'
         findings.missing(key, "a field of TrafficProfile objects, no argument", fix)
     told = dict(findings.mapping(told, "", KNOWN))
-    names = _namespaces(told, namespace, findings)
+    own: tuple[str, ...] = (namespace,)
+    names = findings.read(parse_namespaces, told.get("namespaces", namespace), "namespaces", own)
     pods = findings.read(parse_pods, told["pods"], "pods", _EVERY_POD) if "pods" in told else _EVERY_POD
     values = {key: findings.read(READERS[key], told[key], key, None) for key in HOW if key in told}
     profile = replace(TrafficProfile(name, order=order), **({"seed": seed} | values))  # type: ignore[arg-type]
@@ -98,6 +99,19 @@ def profile_of(
     findings.settle()
     egress, ingress = sides.get(Direction.EGRESS), sides.get(Direction.INGRESS)
     return replace(profile, pods=in_namespaces(pods, names), egress=egress, ingress=ingress)
+
+
+def parse_namespaces(value: object, path: str = "namespaces") -> tuple[str, ...]:
+    """The names of namespaces; () = all.
+
+    :raises ConfigError: for anything but a name, a list of them, or ``"*"``.
+    """
+    if value == "*":
+        return ()
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) and name for name in names):
+        return tuple(dict.fromkeys(names))
+    raise refusal(path, value, "expected namespaces", f'write {path}="shop", a list, or "*" for all')
 
 
 def merge(arguments: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,18 +154,6 @@ def _can_be_pods(value: object) -> bool:
     findings = Findings()
     findings.read(parse_pods, value, "pods", _EVERY_POD)
     return not findings.problems
-
-
-def _namespaces(told: Mapping[str, object], namespace: str, findings: Findings) -> tuple[str, ...]:
-    """Names; () = all."""
-    value = told.get("namespaces", namespace)
-    if value == "*":
-        return ()
-    names = [value] if isinstance(value, str) else value
-    if isinstance(names, list | tuple) and names and all(isinstance(name, str) and name for name in names):
-        return tuple(dict.fromkeys(names))
-    findings.add("namespaces", value, "expected namespaces", 'write namespaces="shop", a list, or "*" for all')
-    return (namespace,)
 
 
 def _sides(told: Mapping[str, object], names: tuple[str, ...], findings: Findings) -> dict[Direction, Side]:

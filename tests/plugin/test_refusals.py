@@ -22,12 +22,21 @@ import pytest
         ('profile="nowhere.yaml"', "*nowhere.yaml*no such file*"),
         ('delay="1ms", when="never"', "*when*first*"),
         ('"100ms"', "*delay=*"),
+        ('profile="wan" * 100', "*no such file*"),
+        ('profile={**WAN, "spec": 5}', "*spec=5: expected a mapping*"),
+        ("profile=WAN, namespaces=5", '*namespaces=5: expected namespaces; write namespaces="shop"*'),
+        ('profile=ELSEWHERE, namespaces="shop"', '*namespaces="shop": *has a namespaceSelector*leave one of them out*'),
     ],
 )
 def test_the_message_says_what_would_be_right(pytester, marker, told):
     pytester.makepyfile(
         f"""
         import pytest
+
+        SPEC = {{"podSelector": {{}}, "impairment": {{"delay": "1ms"}}, "egress": [{{}}]}}
+        KIND = {{"apiVersion": "k8s-netem.riasc.eu/v1", "kind": "TrafficProfile"}}
+        WAN = {{**KIND, "metadata": {{"name": "wan"}}, "spec": SPEC}}
+        ELSEWHERE = {{**WAN, "spec": {{**SPEC, "namespaceSelector": {{}}}}}}
 
         @pytest.mark.netem({marker})
         def test_bad(): ...
@@ -55,6 +64,25 @@ def test_all_mistakes_come_in_one_message(pytester):
     assert "delay=100" in text
     assert "loss=0.01" in text
     assert 'rate="10mbps"' in text
+
+
+def test_two_of_one_name_are_refused_before_anything_is_set_up(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.netem(delay="1ms", name="up")
+        @pytest.mark.netem(loss="1%", name="up")
+        def test_bad(netem_cluster): ...
+        """
+    )
+    told = "two impairments are called 'up'; give one of them another name="
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["netem marker refused: *::test_bad:", f"  {told}", "*ERROR at setup of test_bad*", told]
+    )
+    assert pytester.runpytest_subprocess("--strict-markers").ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_only_selected_tests_are_checked(pytester):
