@@ -6,7 +6,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from innerrun import until, waited
@@ -28,34 +28,30 @@ def answers(scene: Any) -> bool:
     return True
 
 
-@contextmanager
-def paused_api_server(scene: Any, seconds: float) -> Iterator[None]:
+def paused_api_server(scene: Any, seconds: float) -> AbstractContextManager[None]:
     """It stands still, with all its connections."""
-    nodes = scene.nodes
-    pids = [str(pid) for pid in nodes.pids(nodes.main, "^kube-apiserver ")]
-    began = time.time()
-    nodes.run(nodes.main, "kill", "-STOP", *pids)
-    try:
-        assert not answers(scene), "it answers"
-        yield
-        waited(began + seconds)
-    finally:
-        nodes.run(nodes.main, "kill", "-CONT", *pids)
+    pids = [str(pid) for pid in scene.nodes.pids(scene.nodes.main, "^kube-apiserver ")]
+    return _away(scene, seconds, ["kill", "-STOP", *pids], ["kill", "-CONT", *pids])
+
+
+def refused_api_server(scene: Any, seconds: float) -> AbstractContextManager[None]:
+    """All its connections are reset, and new ones refused."""
+    rule = ["INPUT", "-p", "tcp", "--dport", "6443", "-j", "REJECT", "--reject-with", "tcp-reset"]
+    return _away(scene, seconds, ["iptables", "-I", *rule], ["iptables", "-D", *rule])
 
 
 @contextmanager
-def refused_api_server(scene: Any, seconds: float) -> Iterator[None]:
-    """All its connections are reset, and new ones refused."""
+def _away(scene: Any, seconds: float, begin: list[str], end: list[str]) -> Iterator[None]:
+    """The API server does not answer from one command on its node to the other, for as long at least."""
     nodes = scene.nodes
-    rule = ["INPUT", "-p", "tcp", "--dport", "6443", "-j", "REJECT", "--reject-with", "tcp-reset"]
     began = time.time()
-    nodes.run(nodes.main, "iptables", "-I", *rule)
+    nodes.run(nodes.main, *begin)
     try:
         assert not answers(scene), "it answers"
         yield
         waited(began + seconds)
     finally:
-        nodes.run(nodes.main, "iptables", "-D", *rule)
+        nodes.run(nodes.main, *end)
 
 
 def back(scene: Any) -> None:
