@@ -327,6 +327,7 @@ CONSTANTS = (
     ("model.observed", "LATE", "ns", "a packet that the engine `userspace` sends after it was due is late beyond"),
     ("model.observed", "LATE_FEW", "", "late packets that never matter; more are an error above the next line's share"),
     ("model.observed", "LATE_SHARE", "share", "late packets, of those that passed, that do not matter"),
+    ("controller.resting", "AFTER", "s", "a controller in a cluster lets go of a pod that nobody impairs after"),
     ("model.plan", "MAX_CLASSES", "", "sets of packets that one direction of an interface can tell apart"),
     ("local.podspec", "DEFAULT_GRACE", "s", "between SIGTERM and SIGKILL of a pod that does not say"),
     ("local.addresses", "MOST_NODES", "", "nodes of the embedded cluster"),

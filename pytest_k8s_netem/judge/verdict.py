@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from pytest_k8s_netem.judge.rounding import differences
-from pytest_k8s_netem.model.observed import LATE, ClassObserved, StageObserved
+from pytest_k8s_netem.model.impairment import MILLISECOND
+from pytest_k8s_netem.model.observed import LATE, LATE_FEW, LATE_SHARE, ClassObserved, StageObserved
 from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.model.plan import Check, Plan, Stage
 
 PROBE, READ_BACK, NONE = "probe", "read-back", "none"
+RELIEF = (
+    "run fewer tests beside each other, send less, or use the kernel engine (--netem-engine=kernel, and --netem-guest "
+    "where the machine's own kernel has no netem)"
+)
 REAPPLY = "the agent is told the plan again; if it stays so, see the agent's log"
 
 
@@ -120,13 +125,17 @@ def _held(stage: Stage, found: StageObserved) -> Iterator[Problem]:
 
 def _overloaded(stage_id: str, found: StageObserved) -> Iterator[Problem]:
     """Packets that met something else than was asked, because a worker could not keep up."""
-    fix = "send less, or use the kernel engine"
     if found.lost:
-        why = "packets were lost that nobody asked to lose: the user-space engine had no room for them"
-        yield Problem(stage_id, str(found.lost), why, fix)
+        lost = f"{found.lost} packet was" if found.lost == 1 else f"{found.lost} packets were"
+        why = f"{lost} lost that nobody asked to lose: the user-space engine had no room for what came"
+        yield Problem(stage_id, "", why, RELIEF)
     if found.late:
-        why = f"packets, of {found.passed}, left the user-space engine more than {_ms(LATE)} after they were due"
-        yield Problem(stage_id, str(found.lagged), why, fix)
+        excused = f"{LATE_FEW}, or {LATE_SHARE:.0%}, are excused"
+        why = (
+            f"{found.lagged} of {found.passed} packets left the user-space engine more than {LATE // MILLISECOND} ms "
+            f"after they were due ({excused}): it had to wait for a processor"
+        )
+        yield Problem(stage_id, "", why, RELIEF)
 
 
 def _brief(value: object) -> str:

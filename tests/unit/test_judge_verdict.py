@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pytest_k8s_netem.judge import verdict
 from pytest_k8s_netem.judge.rounding import ROUNDING, differences
 from pytest_k8s_netem.judge.verdict import healed, judge
 from pytest_k8s_netem.model.impairment import (
@@ -256,3 +257,21 @@ def test_an_empty_plan_has_nothing_to_judge_and_healing_is_judged_by_what_is_lef
     assert healed(Observed("default/web", baseline=False))
     assert healed(Observed("default/web", plan="x", baseline=False))
     assert "ifb0" in str(healed(Observed("default/web", baseline=False, residue=("ifb0",)))[0])
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (
+            StageObserved(passed=100, lagged=20),
+            "p/egress: 20 of 100 packets left the user-space engine more than 20 ms ",
+        ),
+        (StageObserved(passed=100, lost=1), "p/egress: 1 packet was lost that nobody asked to lose"),
+        (StageObserved(passed=100, lost=2), "p/egress: 2 packets were lost that nobody asked to lose"),
+    ],
+)
+def test_what_the_engine_did_not_mean_to_do_is_told_with_what_helps(seen, said):
+    (problem,) = verdict._overloaded("p/egress", seen)
+    assert str(problem).startswith(said)
+    assert "--netem-engine=kernel" in problem.fix
+    assert len(str(problem).splitlines()) == 1

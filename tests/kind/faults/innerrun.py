@@ -16,7 +16,7 @@ import processes
 PATIENCE = 240.0
 """Seconds for a run to come to a place: it installs, or sees that this has been done."""
 LATE = re.compile(
-    r"impairment '[^']+' no longer held: pod/\S+: \S+=\d+: packets, of \d+, left the user-space engine more than .*"
+    r"impairment '[^']+' no longer held: pod/\S+: \S+: \d+ of \d+ packets left the user-space engine more than .*"
 )
 """A line of an error that says nothing but that a busy machine sent packets late."""
 SIGNS = '''
