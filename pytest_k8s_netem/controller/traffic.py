@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import suppress
 
-from pytest_k8s_netem.controller.channel import ChannelClosed
-from pytest_k8s_netem.controller.evidence import Evidence, GapBook, PodEvidence
+from pytest_k8s_netem.controller.evidence import GapBook
 from pytest_k8s_netem.controller.fleet import Fleet
 from pytest_k8s_netem.controller.names import Names
 from pytest_k8s_netem.controller.profiles import ProfileBook
@@ -18,11 +16,9 @@ from pytest_k8s_netem.controller.rounds import Rounds
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.scripts import Scripts, is_script
 from pytest_k8s_netem.controller.status import StatusWriter
+from pytest_k8s_netem.controller.testifying import Testimony
 from pytest_k8s_netem.controller.world import WorldKeeper
-from pytest_k8s_netem.errors import ApiError, ImpairmentError, NotApplied
-from pytest_k8s_netem.judge.verdict import judge
-from pytest_k8s_netem.resolve.pairs import pairs
-from pytest_k8s_netem.resolve.select import left_out
+from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run.retry import backoff
 
@@ -33,11 +29,12 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.controller.channel import Channels
+    from pytest_k8s_netem.controller.evidence import Evidence
     from pytest_k8s_netem.controller.fleet import Emit
     from pytest_k8s_netem.controller.profiles import ProfileState
     from pytest_k8s_netem.controller.scripts import Launch
     from pytest_k8s_netem.controller.targets import Target
-    from pytest_k8s_netem.model.observed import CheckObserved, Observed
+    from pytest_k8s_netem.model.observed import CheckObserved
     from pytest_k8s_netem.model.plan import Check
     from pytest_k8s_netem.resolve.pairs import Pair
     from pytest_k8s_netem.run.events import Event
@@ -46,10 +43,6 @@ GATE_WITHIN = 5.0
 """Seconds that a new pod waits for its plan; then it starts, and the gap is told."""
 FAREWELL_WITHIN = 1.0
 """Seconds for the last reading of a pod's counters; an agent answers within 50 ms."""
-REACHED_WITHIN = 15.0
-"""Seconds for a pod whose session is lost to be reached again when it is to be read back."""
-ASKED_AGAIN = 0.05
-"""Seconds between two looks at whether it is."""
 STOP_WITHIN = 5.0
 """Seconds for healing everything at the end; what is not healed then, the agents heal by themselves."""
 ROUND = "round"
@@ -105,9 +98,17 @@ class TrafficController:
         self.resting = Resting(runtime, self._keeper.world, self._fleet, resting) if resting is not None else None
         self._rounds = Rounds(self._keeper, self._book, self._fleet, gaps=self._gaps, emit=self._emit, healed=self.wake)
         self._renderer = Renderer(self._rounds, self._fleet, self._gaps)
+        self._testimony = Testimony(
+            self._keeper,
+            self._book,
+            self._fleet,
+            self._rounds,
+            renderer=self._renderer,
+            gaps=self._gaps,
+            next_round=self._next_round,
+        )
         self._status = StatusWriter(runtime.api, self._render, self._emit)
         self._names = Names(self._keeper.world, self.wake)
-        self._channels = channels
         self._tickets: list[asyncio.Future[None]] = []
         self._failures = 0
 
@@ -171,42 +172,18 @@ class TrafficController:
         """
         if self._scripts is not None and self._scripts.has(profile):
             return self._scripts.evidence(profile)
-        if profile not in self._book.states:
-            raise NotApplied(f"there is no TrafficProfile {profile}")
-        await self._caught_up(profile)
-        targets = [target for target in self._fleet.targets.values() if profile in target.profiles]
-        found = await asyncio.gather(*(self._pod_evidence(target, profile) for target in targets))
-        return Evidence(
-            {target.key: one for target, one in zip(targets, found, strict=True) if one is not None},
-            self._fleet.past.of(profile),
-            self._gaps.of(profile),
-            tuple(self._renderer.spared(profile)),
-            self._excluded(profile),
-            (*self._renderer.notes(profile), *self._gaps.notes(profile)),
-            partial=self._book.states[profile].inherited,
-        )
-
-    async def _caught_up(self, profile: str) -> None:
-        """Wait until this controller has asked the pods of a profile that an earlier one brought into force.
-
-        :raises NotApplied: if it goes meanwhile.
-        """
-        while (state := self._book.states.get(profile)) is not None and state.inherited and not state.handled:
-            await self._next_round()
-        if state is None:
-            raise NotApplied(f"there is no TrafficProfile {profile}")
+        return await self._testimony.evidence(profile)
 
     async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
         """Run checks in pods, beside each other: by pod, results in the checks' order.
 
         :raises ImpairmentError: if a pod has no agent, or it cannot probe.
         """
-        results = await asyncio.gather(*(self._measure(pod, several) for pod, several in checks.items()))
-        return dict(zip(checks, results, strict=True))
+        return await self._testimony.measure(checks)
 
     async def pairs(self, profile: str) -> tuple[Pair, ...]:
         """Every pair of pods that a profile comes between, with the packet to measure it by."""
-        return pairs(self._rounds.index, profile)
+        return await self._testimony.pairs(profile)
 
     # Rounds
 
@@ -285,47 +262,6 @@ class TrafficController:
 
     def _trouble(self, name: str) -> bool:
         return any(name in target.profiles and target.trouble for target in self._fleet.targets.values())
-
-    # Evidence
-
-    async def _pod_evidence(self, target: Target, profile: str) -> PodEvidence | None:
-        observed = await self._read_back(target)
-        if observed is not None:
-            plan = target.plan
-            return PodEvidence(plan, observed, judge(plan, observed), target.earlier.of(profile))
-        if self._fleet.targets.get(target.key) is target and self._rounds.expected(target.key):
-            for name in target.profiles:  # a pod that is there and cannot be read back may hold anything
-                self._gaps.open(name, target.key, "session", target.lost_at or time.time())
-        return None
-
-    async def _read_back(self, target: Target) -> Observed | None:
-        """What a pod holds now; None = it cannot be asked.
-
-        A lost session is waited for: a new one may find all as it was.
-        """
-        with suppress(TimeoutError, ImpairmentError):
-            async with asyncio.timeout(REACHED_WITHIN):
-                while True:
-                    try:
-                        return await target.observe()
-                    except ChannelClosed:
-                        if target.plan.empty or self._fleet.targets.get(target.key) is not target:
-                            raise
-                        await self._next_round()  # it attaches anew, or gives up, or goes on to try
-                        await asyncio.sleep(ASKED_AGAIN)
-        return None
-
-    def _excluded(self, name: str) -> dict[str, str]:
-        index = self._rounds.index
-        profile = index.world.profiles.get(name)
-        return left_out(index, profile.pods) if profile is not None else {}
-
-    async def _measure(self, pod: str, checks: Sequence[Check]) -> tuple[CheckObserved, ...]:
-        target, obj = self._fleet.targets.get(pod), self._keeper.pod(pod)
-        if target is None or obj is None:
-            raise ImpairmentError(f"pod/{pod} has no agent to probe from")
-        async with self._fleet.guest(obj) as session:
-            return await target.measure(session, checks)
 
 
 def _silent(_event: Event) -> None:

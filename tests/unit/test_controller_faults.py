@@ -14,7 +14,7 @@ from test_controller_traffic import Bed, conditions, profile, until, with_bed
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import PODS, TRAFFICPROFILES
-from pytest_k8s_netem.controller import attaching, refusals, traffic, waiting
+from pytest_k8s_netem.controller import attaching, refusals, testifying, waiting
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
 from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run import events
@@ -283,7 +283,7 @@ def test_a_profile_waits_for_all_of_its_pods_though_one_is_lost(monkeypatch: pyt
 
 def test_evidence_of_a_lost_pod_is_waited_for_without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attaching, "WAITED_FOR", 0.0)
-    monkeypatch.setattr(traffic, "REACHED_WITHIN", 0.5)
+    monkeypatch.setattr(testifying, "REACHED_WITHIN", 0.5)
 
     async def scenario(bed: Bed) -> None:
         lost = Lost(bed)
@@ -298,7 +298,7 @@ def test_evidence_of_a_lost_pod_is_waited_for_without_haste(monkeypatch: pytest.
         monkeypatch.setattr(bed.controller._rounds, "run", counted)
         evidence = await bed.controller.evidence("a")
         assert [(gap.pod, gap.cause, gap.end) for gap in evidence.gaps] == [("default/a-0", "session", None)]
-        assert rounds <= 3 * 0.5 / traffic.ASKED_AGAIN + 10, "it asks, and the round tries again"
+        assert rounds <= 3 * 0.5 / testifying.ASKED_AGAIN + 10, "it asks, and the round tries again"
         lost.back.set()
         await bed.heal("a")
         await bed.heal("b")
