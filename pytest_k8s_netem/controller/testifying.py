@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.controller.evidence import GapBook
     from pytest_k8s_netem.controller.fleet import Fleet
-    from pytest_k8s_netem.controller.profiles import ProfileBook
+    from pytest_k8s_netem.controller.profiles import ProfileBook, ProfileState
     from pytest_k8s_netem.controller.render import Renderer
     from pytest_k8s_netem.controller.rounds import Rounds
     from pytest_k8s_netem.controller.targets import Target
@@ -57,9 +57,7 @@ class Testimony:
 
     async def evidence(self, profile: str) -> Evidence:
         """See :meth:`Witness.evidence`."""
-        if profile not in self._book.states:
-            raise NotApplied(f"there is no TrafficProfile {profile}")
-        await self._caught_up(profile)
+        state = await self._caught_up(profile)
         targets = [target for target in self._fleet.targets.values() if profile in target.profiles]
         found = await asyncio.gather(*(self._pod_evidence(target, profile) for target in targets))
         return Evidence(
@@ -69,7 +67,7 @@ class Testimony:
             tuple(self._renderer.spared(profile)),
             self._excluded(profile),
             (*self._renderer.notes(profile), *self._gaps.notes(profile)),
-            partial=self._book.states[profile].inherited,
+            partial=state.inherited,
         )
 
     async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
@@ -81,15 +79,16 @@ class Testimony:
         """See :meth:`Witness.pairs`."""
         return pairs(self._rounds.index, profile)
 
-    async def _caught_up(self, profile: str) -> None:
+    async def _caught_up(self, profile: str) -> ProfileState:
         """Wait until this controller has asked the pods of a profile that an earlier one brought into force.
 
-        :raises NotApplied: if it goes meanwhile.
+        :raises NotApplied: if there is none, or it goes meanwhile.
         """
         while (state := self._book.states.get(profile)) is not None and state.inherited and not state.handled:
             await self._next_round()
         if state is None:
             raise NotApplied(f"there is no TrafficProfile {profile}")
+        return state
 
     async def _pod_evidence(self, target: Target, profile: str) -> PodEvidence | None:
         observed = await self._read_back(target)

@@ -427,6 +427,22 @@ def test_a_healing_that_leaves_something_is_not_done() -> None:
     with_bed(scenario)
 
 
+def test_evidence_of_a_profile_that_goes_meanwhile() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        held = bed.agent.hold["observe"] = asyncio.Event()
+        asked = asyncio.ensure_future(bed.controller.evidence("slow"))
+        await until(lambda: ("observe", "default/web-0") in bed.agent.ops)
+        await bed.heal()
+        held.set()
+        assert set((await asked).pods) <= {"default/web-0"}
+        with pytest.raises(NotApplied, match="there is no TrafficProfile slow"):
+            await bed.controller.evidence("slow")
+
+    with_bed(scenario)
+
+
 def test_two_profiles_on_one_pod() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
