@@ -104,7 +104,7 @@ class Forcing:
 
     def _joined(self, name: str, target: Target, held: bool, now: float) -> None:
         state = self._book.states.get(name)
-        if state is not None and not state.fresh and not held and state.started is not None:
+        if state is not None and not state.fresh and not held and state.started is not None and not state.ended:
             since = max(state.started, self._keeper.running_since.get(target.key, now))
             if not any(gap.pod == target.key for gap in self._gaps.of(name)):
                 allowed = LATE if target.lease is None else LATE_BROUGHT

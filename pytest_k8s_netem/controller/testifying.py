@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 REACHED_WITHIN = 15.0
 """Seconds for a pod whose session is lost to be reached again when it is to be read back."""
+DRAINED_WITHIN = 3.0
+"""Seconds for an agent to tell of a duration's end, once its queues have drained for one at most."""
 ASKED_AGAIN = 0.05
 """Seconds between two looks at whether it is."""
 
@@ -92,6 +94,8 @@ class Testimony:
 
     async def _pod_evidence(self, target: Target, profile: str) -> PodEvidence | None:
         observed = await self._read_back(target)
+        if observed is not None and observed.healed_by == "duration" and await self._told_so(target):
+            return None
         if observed is not None:
             plan = target.plan
             return PodEvidence(plan, observed, judge(plan, observed), target.earlier.of(profile))
@@ -116,6 +120,13 @@ class Testimony:
                         await self._next_round()  # it attaches anew, or gives up, or goes on to try
                         await asyncio.sleep(ASKED_AGAIN)
         return None
+
+    async def _told_so(self, target: Target) -> bool:
+        """Whether an agent says, when its queues have drained, that what it held had come to its end."""
+        last = time.monotonic() + DRAINED_WITHIN
+        while not target.plan.empty and time.monotonic() < last:
+            await asyncio.sleep(ASKED_AGAIN)
+        return target.plan.empty
 
     def _excluded(self, name: str) -> dict[str, str]:
         index = self._rounds.index

@@ -25,6 +25,7 @@ class FakeAgent:
     """State of one agent; channels to it come and go.
 
     :ivar fail: by op, or (op, target), the error to answer. :ivar lie: makes what is observed differ from the plan.
+    :ivar healed_by: by pod, the cause that a read-back tells; else a request.
     :ivar ops: (op, target) of all requests but hello.
     """
 
@@ -40,6 +41,7 @@ class FakeAgent:
         self.channels: list[FakeChannel] = []
         self.hold: dict[str, asyncio.Event] = {}
         self.renewed: list[float] = []
+        self.healed_by: dict[str, str] = {}
 
     def add(self, name: str, address: str) -> None:
         link = Interface("eth0", 2, 1500, "02:00:00:00:00:01", True, True, (address,))
@@ -69,7 +71,7 @@ class FakeAgent:
     def observed(self, name: str) -> Observed:
         plan = self.plans.get(name)
         if plan is None:
-            return Observed(name, healed_by="request")
+            return Observed(name, healed_by=self.healed_by.get(name, "request"))
         stages = tuple(
             (stage.id, StageObserved(stage.timeline.impairments[0], passed=7, delayed=7)) for stage in plan.stages
         )

@@ -20,6 +20,7 @@ from pytest_k8s_netem.controller.traffic import TrafficController
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, NotApplied, ProofError, TeardownError
 from pytest_k8s_netem.judge.effect import Effect
 from pytest_k8s_netem.model.plan import Check
+from pytest_k8s_netem.model.wire import OBSERVED
 from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run import events
 
@@ -680,3 +681,28 @@ def test_waiting_for_what_nobody_works_on_says_so() -> None:
             await api.get(TRAFFICPROFILES, "slow")
 
     asyncio.run(scenario())
+
+
+def test_what_ended_by_its_duration_is_no_loss_while_its_queues_drain() -> None:
+    """Filters go at once; the agent tells of it when the last packet has left."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        made = profile("short")
+        made["spec"]["duration"] = "60s"
+        await bed.api.create(TRAFFICPROFILES, made)
+        await waiting.verified(bed.api, "short", 1, 10)
+        last = OBSERVED.encode(bed.agent.observed("default/web-0"))
+        bed.agent.plans.clear()
+        bed.agent.healed_by["default/web-0"] = "duration"
+        asked = bed.agent.ops.count(("observe", "default/web-0"))
+        evidence = asyncio.create_task(bed.controller.evidence("short"))
+        await until(lambda: bed.agent.ops.count(("observe", "default/web-0")) > asked)
+        bed.agent.tell(event="healed", target="default/web-0", cause="duration", last=last)
+        found = await evidence
+        assert found.pods == {}
+        assert [(one.pod, one.effect.packets, one.known) for one in found.ended] == [("default/web-0", 7, True)]
+        assert found.gaps == ()
+        await bed.heal("short")
+
+    with_bed(scenario)
