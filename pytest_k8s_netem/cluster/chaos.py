@@ -29,7 +29,7 @@ class Block:
 
     def __init__(self, chaos: Netem, spec: Spec) -> None:
         self._chaos, self._spec = chaos, spec
-        self._impositions: list[Imposition] = []
+        self._begun: list[tuple[Imposition, NetemProfile]] = []
 
     def __enter__(self) -> NetemProfile:
         begun: list[Imposition] = []
@@ -58,12 +58,14 @@ class Block:
         imposition = chaos.test.make(self._spec)
         begun.append(imposition)
         await imposition.begin()
-        self._impositions.append(imposition)
-        return NetemProfile(chaos.portal, imposition, self._spec, chaos.reader, chaos.measuring)
+        handle = NetemProfile(chaos.portal, imposition, self._spec, chaos.reader, chaos.measuring)
+        self._begun.append((imposition, handle))
+        return handle
 
     async def _end(self, error: BaseException | None) -> None:
-        while self._impositions:
-            await self._chaos.test.end_block(self._impositions.pop(), self._spec, error)
+        while self._begun:
+            imposition, handle = self._begun.pop()
+            await self._chaos.test.end_block(imposition, handle.spec, error)
 
 
 class Netem:

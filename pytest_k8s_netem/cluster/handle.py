@@ -6,10 +6,12 @@ import itertools
 from contextlib import contextmanager
 
 from pytest_k8s_netem.errors import ConfigError
+from pytest_k8s_netem.model.problem import Problem
+from pytest_k8s_netem.profile.findings import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from pytest_k8s_netem.cluster.imposition import Imposition
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.cluster.spec import Spec, SpecReader
     from pytest_k8s_netem.model.observed import Observed
     from pytest_k8s_netem.run.portal import Portal
+
+
+FIXED = ("name", "when")
+"""Arguments of a marker that no change reaches: the impairment has its name and has been set up."""
 
 
 class NetemProfile:
@@ -30,7 +36,8 @@ class NetemProfile:
     def __init__(
         self, portal: Portal, imposition: Imposition, spec: Spec, reader: SpecReader, measuring: Measuring
     ) -> None:
-        self._portal, self._imposition, self._spec = portal, imposition, spec
+        self._portal, self._imposition = portal, imposition
+        self.spec = spec  # what was said, changes included
         self._reader, self._measuring = reader, measuring
 
     def __repr__(self) -> str:
@@ -67,17 +74,24 @@ class NetemProfile:
 
     def update(self, **arguments: Any) -> None:
         """Change some of the marker's arguments; the others stay. ``None`` takes one away."""
-        self._change(self._spec.merged(arguments))
+        self._change(arguments, self.spec.merged)
 
     def replace(self, **arguments: Any) -> None:
         """Put other arguments in place of all."""
-        self._change(self._spec.replaced(arguments))
+        self._change(arguments, self.spec.replaced)
 
-    def _change(self, spec: Spec) -> None:
+    def _change(self, arguments: Mapping[str, Any], changed: Callable[[Mapping[str, Any]], Spec]) -> None:
         self._imposition.demand()
+        if fixed := [
+            Problem(key, shown(arguments[key]), "cannot be changed", f"leave {key} out")
+            for key in FIXED
+            if key in arguments
+        ]:
+            raise ConfigError(problems=fixed)
+        spec = changed(arguments)
         obj = self._reader.read(spec)
         self._portal.call(self._imposition.change(obj))
-        self._spec = spec
+        self.spec = spec
 
     @contextmanager
     def pause(self) -> Iterator[None]:

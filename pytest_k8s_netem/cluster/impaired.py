@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Declared:
-    spec: Spec
+    handle: NetemProfile
     imposition: Imposition
     begun: bool = False
 
 
 def _when(part: _Declared) -> str:
-    return part.spec.face.get("when", "last")
+    return part.handle.spec.face.get("when", "last")
 
 
 class ImpairedTest:
@@ -66,10 +66,9 @@ class ImpairedTest:
         if spec.name in self._declared:
             raise ConfigError(named_twice(spec.name))
         imposition = self.make(spec)
-        self._declared[spec.name] = _Declared(spec, imposition)
-        self.profiles[spec.name] = NetemProfile(
-            self._session.portal, imposition, spec, self._reader, self._session.measuring
-        )
+        handle = NetemProfile(self._session.portal, imposition, spec, self._reader, self._session.measuring)
+        self._declared[spec.name] = _Declared(handle, imposition)
+        self.profiles[spec.name] = handle
 
     def make(self, spec: Spec) -> Imposition:
         """The imposition of a spec, not begun.
@@ -113,7 +112,7 @@ class ImpairedTest:
         concluded = partial(self._concluded, due)
         records = self._session.portal.call(end_all(impositions, concluded))
         for part, record in zip(due, records, strict=True):
-            self._ended(record, part.spec)
+            self._ended(record, part.handle.spec)
 
     async def end_block(self, imposition: Imposition, spec: Spec, error: BaseException | None) -> None:
         """Heal what a block has begun, and judge what it did; ``error``: what leaves the block."""
@@ -128,7 +127,7 @@ class ImpairedTest:
 
     async def _concluded(self, parts: Sequence[_Declared]) -> None:
         """All is read back and still in force: the last moment to look at what will fail the test."""
-        if any(self._amiss(part.imposition.record, part.spec) for part in parts):
+        if any(self._amiss(part.imposition.record, part.handle.spec) for part in parts):
             await self._session.camera.before(None)
 
     def _amiss(self, record: Record, spec: Spec) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pytest_k8s_netem.model.plan import Direction
+from pytest_k8s_netem.profile.ports import format_port
 from pytest_k8s_netem.profile.selectors import format_selection
 from pytest_k8s_netem.profile.trafficprofile import RefKind
 from pytest_k8s_netem.resolve import objects
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 EVERY = "every pod"
 """How a selection of all pods is written."""
 NOWHERE = "there is no pod at all"
+PORTS_OF = "names are those of containerPorts, numbers of a Service are its own"
+"""What a port may be called."""
 MOST = 12
 """Pods that a message lists."""
 
@@ -54,7 +57,9 @@ def no_pod(profile: TrafficProfile, index: Index) -> str:
 
 
 def no_peer(profile: TrafficProfile, index: Index, pods: int) -> str:
-    """A profile takes no packet of its pods, since its peers are nowhere."""
+    """A profile takes no packet of its pods, since its peers are nowhere, or have not the ports that it asks for."""
+    if ports := _unknown_ports(profile, index):
+        return f"no packet of the selected pods ({pods}) is met: no peer has port {some(ports)}; {PORTS_OF}"
     peers = dict.fromkeys(peer for way in Direction for peer in peers_of(profile, way))
     if missing := next(filter(None, (_unattached(peer, index) for peer in peers)), ""):
         return missing
@@ -62,6 +67,13 @@ def no_peer(profile: TrafficProfile, index: Index, pods: int) -> str:
     there = _there(next((peer for peer in peers if not _is_name(peer)), None) or profile.pods, index)
     met = f"no packet of the selected pods ({pods}) is met: {told or 'its rules have no peer'}"
     return met if peers and all(map(_is_name, peers)) else f"{met}; {there}"
+
+
+def _unknown_ports(profile: TrafficProfile, index: Index) -> list[str]:
+    """The ports of rules whose peers are there."""
+    sides = [side for side in (profile.egress, profile.ingress) if side is not None]
+    rules = [rule for side in sides for rule in side.rules if _reaches(rule, index)]
+    return list(dict.fromkeys(format_port(port) for rule in rules for port in rule.ports or ()))
 
 
 def _vain_peer(peer: Selection) -> str:

@@ -47,6 +47,18 @@ def test_a_change_that_cannot_be_meant_changes_nothing(netem_profile, ann, bob):
     assert not late(ann, bob), "and the next right change works"
 
 
+@pytest.mark.netem(delay="1ms", pods="app=ann", to="app=bob")
+def test_how_strictly_it_is_taken_can_change_but_not_its_name(netem, netem_profile, ann, bob):
+    """Nothing is met: an error, had the changes no effect."""
+    netem_profile.update(inert="ignore")
+    with netem.impair(delay="1ms", pods="app=ann", to="app=cid") as block:
+        block.replace(delay="2ms", pods="app=ann", to="app=cid", inert="ignore")
+    for fixed in ({"name": "other"}, {"when": "first"}):
+        for change in (netem_profile.update, netem_profile.replace):
+            with pytest.raises(ConfigError, match=r'(name|when)=".*": cannot be changed'):
+                change(delay="3ms", **fixed)
+
+
 @pytest.mark.netem(delay=LATE, **PAIR)
 def test_pause_heals_and_comes_back(netem_profile, ann, bob):
     with netem_profile.pause():

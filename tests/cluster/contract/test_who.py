@@ -202,3 +202,17 @@ def test_a_selector_that_selects_nothing_lists_what_is_there(impair, people):
     told = r"app=dan selects no pod in namespace default; there are pod/ann \(app=ann,tier=front\), pod/bob"
     with pytest.raises(ConfigError, match=told), impair(pods="app=dan"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("words", "port"),
+    [
+        ({"to": "app=bob", "ports": "tcp/http"}, "tcp/http"),
+        ({"ports": "tcp/http"}, "tcp/http"),
+        ({"to": "svc/shop", "dst_ports": "tcp/9"}, "tcp/9"),
+    ],
+)
+def test_a_port_that_no_peer_has_is_an_error_that_names_it(impair, people, words, port):
+    told = rf"no packet of the selected pods \(1\) is met: no peer has port {port}"
+    with pytest.raises(ConfigError, match=told), impair(pods="app=ann", **words):
+        pass
