@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 APPLY_LAST = "_netem_last"
 APPLY_FIRST = "_netem_first"
+REFUSED = pytest.StashKey[str]()
+"""On an item: what is wrong with its markers."""
+WATCH = pytest.StashKey["Callable[[], None]"]()
+"""On the config: what looks at the phases of tests from then on."""
 OUTCOME = pytest.StashKey[str]()
 """How the test's body ended: ``passed``, ``failed``, ``skipped``; absent while it has not."""
 
@@ -36,6 +40,7 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """Not for tests: what this run has started."""
     from pytest_k8s_netem.cluster import session
 
+    request.config.stash[WATCH]()
     settings = request.config.stash[SETTINGS]
     with _refusals(settings.missing):
         opened = session.open_session(_choices(settings), request.config.stash.setdefault(AT_END, []).append)

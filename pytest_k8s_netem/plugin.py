@@ -10,11 +10,10 @@ from pytest_k8s_netem import markers, options
 from pytest_k8s_netem.fixtures import (  # noqa: F401 - pytest collects fixtures from the plugin's names
     APPLY_FIRST,
     APPLY_LAST,
-    ARTIFACTS,
     AT_END,
     NOTICES,
-    OUTCOME,
-    SESSION,
+    REFUSED,
+    WATCH,
     _netem_first,
     _netem_last,
     _netem_session,
@@ -30,23 +29,17 @@ from pytest_k8s_netem.fixtures import (  # noqa: F401 - pytest collects fixtures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
-PROPERTY = "netem"
-"""Name of the JUnit property, one for each impairment."""
-SEED = "netem-seed"
-"""Name of the JUnit property that holds the run's seed, beside every impairment."""
-EVIDENCE = "netem-evidence"
-"""Name of the JUnit property that holds the directory of a failed test's evidence."""
 WORKER_NOTICES = "netem-notices"
 """Under this name xdist carries them."""
-REFUSED = pytest.StashKey[str]()
-"""On an item: what is wrong with its markers."""
-TOLD = pytest.StashKey[dict[str, str]]()
-"""On the config: what the machine lacks, and the test that told all of it."""
 SHOWN = pytest.StashKey[list[str]]()
 """On the config: the refusals, listed once after collection."""
+LATE = (
+    "the marker netem came after collection, when nothing reads it any more: add it in pytest_collection_modifyitems, "
+    "or impair with the fixture netem: netem.impair(...)"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve the options, register the marker."""
     config.stash[options.SETTINGS] = options.resolve(config) if not config.option.help else options.defaults()
+    config.stash[WATCH] = lambda: _watch_tests(config)
     config.addinivalue_line("markers", markers.REGISTRATION)
 
 
@@ -82,16 +76,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return f"netem: provider={settings.provider}, engine={settings.engine}" + (f"; {told}" if told else "")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test that is to be impaired the fixtures that do it, one before and one after all others."""
-    for item in items:
-        names = getattr(item, "fixturenames", None)
-        if names is None:
-            continue
-        asked = {"netem_profile", "netem_profiles"} & set(names)
-        if (asked or any(True for _ in item.iter_markers("netem"))) and APPLY_LAST not in names:
-            names.insert(_wider(item), APPLY_FIRST)
-            names.append(APPLY_LAST)
+def _is_marked(node: pytest.Item | pytest.Collector) -> bool:
+    """Whether it has a marker of its own; a loop, since a generator takes ten times as long for every test."""
+    for mark in node.own_markers:  # noqa: SIM110
+        if mark.name == "netem":
+            return True
+    return False
 
 
 def _wider(item: pytest.Item) -> int:
@@ -103,12 +93,22 @@ def _wider(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Check the markers of the selected tests; nothing is set up for one that cannot be meant."""
+    """Give every selected test that is to be impaired the fixtures that do it, one before and one after all others.
+
+    Its markers are checked before; nothing is set up for one that cannot be meant. All plugins have had their say by
+    now: markers that they add during collection count.
+    """
     refused: dict[str, list[str]] = {}
-    for item in session.items:
-        if any(True for _ in item.iter_markers("netem")) and (why := _refusal(item)):
+    for item in _impaired(session.items):
+        if why := _refusal(item):
             item.stash[REFUSED] = why
             refused.setdefault(why, []).append(item.nodeid)
+        names = getattr(item, "fixturenames", None)
+        if names is not None and APPLY_LAST not in names:
+            names.insert(_wider(item), APPLY_FIRST)
+            names.append(APPLY_LAST)
+    if refused:
+        _watch_tests(session.config)
     lines = [f"{_named(nodes)}:\n{textwrap.indent(why, '  ')}" for why, nodes in refused.items()]
     session.config.stash[SHOWN] = lines
     strict = session.config.getoption("strict_markers", False) or session.config.getini("strict_markers")
@@ -116,15 +116,34 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError("\n".join(["netem markers that cannot be meant:", *lines]))
 
 
+def _impaired(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+    """Those that are marked, or ask for a handle; what stands above a test is looked at once for all tests in it."""
+    above: dict[pytest.Collector, bool] = {}
+
+    def marked(node: pytest.Collector | None) -> bool:
+        if node is None:
+            return False
+        if node not in above:
+            above[node] = _is_marked(node) or marked(node.parent)
+        return above[node]
+
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if _is_marked(item) or marked(item.parent) or "netem_profile" in names or "netem_profiles" in names:
+            yield item
+
+
 def _named(nodes: Sequence[str]) -> str:
     return nodes[0] if len(nodes) == 1 else f"{nodes[0]} and {len(nodes) - 1} more"
 
 
 def _refusal(item: pytest.Item) -> str:
+    if not (held := markers.declared(item)):
+        return ""
     from pytest_k8s_netem.cluster.spec import Spec, named_twice, refusal
 
     folders = (item.path.parent, item.config.rootpath)
-    specs = [Spec(part.name, part.arguments, part.order) for part in markers.declared(item)]
+    specs = [Spec(part.name, part.arguments, part.order) for part in held]
     names = [spec.name for spec in specs]
     told = [why for spec in specs if (why := refusal(spec, folders))]
     return "\n".join([*told, *(named_twice(name) for name in dict.fromkeys(names) if names.count(name) > 1)])
@@ -136,65 +155,19 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     return [part for line in lines for part in f"netem marker refused: {line}".splitlines()]
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test whose markers cannot be meant is an error at once."""
-    if why := item.stash.get(REFUSED, ""):
-        pytest.fail(why, pytrace=False)
+    """A marker that came after collection would do nothing: that is an error, not a test that passes unimpaired."""
+    if _is_marked(item) and APPLY_LAST not in getattr(item, "fixturenames", (APPLY_LAST,)) and markers.declared(item):
+        pytest.fail(LATE, pytrace=False)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember how the body ended, and put what is known of the impairments beside the report."""
-    if call.excinfo is not None and SESSION in item.config.stash:
-        from pytest_k8s_netem.report import tracebacks
+def _watch_tests(config: pytest.Config) -> None:
+    """From now on look at each phase of each test; a run that impairs nothing never does."""
+    from pytest_k8s_netem import phases
 
-        if not item.config.option.fulltrace:
-            tracebacks.shorten(call.excinfo.value)
-        skips = call.when != "teardown"  # what cannot be ended is no missing need
-        if skips and item.config.stash[options.SETTINGS].missing == "skip":
-            call.excinfo = tracebacks.skipped(call.excinfo)
-    report = yield
-    if call.when == "setup" and call.excinfo is not None and getattr(call.excinfo.value, "of_machine", False):
-        from pytest_k8s_netem.report import tracebacks
-
-        tracebacks.once(report, item.config.stash.setdefault(TOLD, {}))
-    if call.when == "call":
-        item.stash[OUTCOME] = "skipped" if hasattr(report, "wasxfail") else report.outcome
-    if report.failed and SESSION in item.config.stash:
-        _add_evidence(item, call, report)
-    if call.when == "teardown" and (session := item.config.stash.get(SESSION, None)) is not None:
-        from pytest_k8s_netem.report import terminal
-
-        facts = session.facts(item.nodeid)
-        report.user_properties += [(PROPERTY, terminal.line(fact)) for fact in facts]
-        report.user_properties += [(SEED, str(session.seed))] if facts else []
-    if SESSION in item.config.stash:
-        item.config.stash[SESSION].camera.phase_over(last=call.when == "teardown")
-    return report
-
-
-def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """A section of the report, and files, with what was known when the test failed."""
-    if "_netem_session" not in getattr(item, "fixturenames", ()):
-        return
-    from pytest_k8s_netem.report import evidence
-
-    session = item.config.stash[SESSION]
-    try:
-        snapshot = session.camera.snapshot(call.excinfo.value if call.excinfo is not None else None)
-    except TimeoutError:
-        report.sections.append((f"{evidence.TITLE} {report.when}", "none: the run's event loop did not answer"))
-        return
-    if snapshot is not None:
-        base = item.config.stash[ARTIFACTS]()
-        told, folder = evidence.told(snapshot, base, item.nodeid, str(report.when))
-        report.sections.append((f"{evidence.TITLE} {report.when}", told))
-        item.user_properties.append((EVIDENCE, folder))
-        if report.when == "teardown":
-            report.user_properties.append((EVIDENCE, folder))
+    if not config.pluginmanager.has_plugin(phases.NAME):
+        config.pluginmanager.register(phases, phases.NAME)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -217,9 +190,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     notices: list[str] = config.stash.get(NOTICES, [])
     for notice in dict.fromkeys(notices):  # workers tell the same
         terminalreporter.write_line(f"netem: {notice}")
-    reports = (report for reports in terminalreporter.stats.values() for report in reports)
-    if not any(name == PROPERTY for report in reports for name, _ in getattr(report, "user_properties", ())):
-        return
-    from pytest_k8s_netem.report import terminal
+    noted = [report for told in terminalreporter.stats.values() for report in told if _noted(report)]
+    if noted:
+        from pytest_k8s_netem import phases
 
-    terminal.summary(terminalreporter, PROPERTY, SEED, verbose=config.get_verbosity() > 0)
+        phases.summarise(terminalreporter, noted)
+
+
+def _noted(report: Any) -> bool:
+    """Whether a test's report has anything beside it; there are other reports among them."""
+    return bool(getattr(report, "user_properties", ()))
