@@ -6,6 +6,7 @@ TCP and small packets between two namespaces joined by a veth; the pod's side is
 from __future__ import annotations
 
 import os
+import random
 import socket
 import struct
 import time
@@ -18,7 +19,7 @@ import pytest
 from figures import median, say
 from namespaces import PEER, Two, received, two
 
-from pytest_k8s_netem.agent.dataplane import filters
+from pytest_k8s_netem.agent.dataplane import bpf, filters
 from pytest_k8s_netem.agent.dataplane.batches import Sender
 from pytest_k8s_netem.agent.dataplane.kernel import KernelEngine
 from pytest_k8s_netem.agent.namespace import entered
@@ -232,10 +233,19 @@ def test_delay_error_of_the_kernel_engine() -> None:
             say(f"ms late, {delay:3} ms asked:                ", *(f"{ms:.3f}" for ms in late))
 
 
-@pytest.mark.parametrize("peers", [1, 10_000])
-def test_traffic_that_no_profile_means(peers: int) -> None:
+def others_than_the_peer(many: int, bits: int) -> PeerSet:
+    """So many addresses, drawn from the network of ``2**bits`` addresses in which the peer is."""
+    spoken_to = int.from_bytes(socket.inet_aton(PEER[4]), "big")
+    network = spoken_to >> bits << bits
+    drawn = random.Random(many).sample(range(network, network + (1 << bits)), many + 1)
+    return PeerSet.from_networks([(4, address, 32) for address in drawn if address != spoken_to][:many])
+
+
+@pytest.mark.parametrize(("peers", "bits"), [(1, 8), (10_000, 15), (10_000, 24)])
+def test_traffic_that_no_profile_means(peers: int, bits: int) -> None:
     """A rule of so many peers, none of them the one that is spoken to; bare and filtered by turns."""
-    others = PeerSet.from_networks([(4, (10 << 24) + 2 * at, 32) for at in range(peers)])
+    others = others_than_the_peer(peers, bits)
+    programs = len(bpf.compile_match(Match(remote=others), Direction.EGRESS))
     with two() as world:
         index = world.eth0().index
         ratios: dict[str, list[float]] = {"tcp": [], "packets": []}
@@ -248,6 +258,7 @@ def test_traffic_that_no_profile_means(peers: int) -> None:
             for entry in hooked:
                 entry.remove()
         say(
-            f"unmatched traffic, {peers:6} peers in a rule, ratio to bare (median of 3): "
+            f"unmatched traffic, {peers:6} peers of a /{32 - bits} in a rule ({programs} programs), "
+            "ratio to bare (median of 3): "
             f"TCP {median(ratios['tcp']):.2f}, small packets {median(ratios['packets']):.2f}"
         )

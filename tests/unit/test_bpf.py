@@ -23,7 +23,7 @@ from pytest_k8s_netem.model.ranges import Ranges
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 WORD = 0xFFFFFFFF
-ARITHMETIC = {0x00: operator.add, 0x10: operator.sub, 0x50: operator.and_, 0x60: operator.lshift}
+ARITHMETIC = {0x00: operator.add, 0x10: operator.sub, 0x50: operator.and_, 0x60: operator.lshift, 0x70: operator.rshift}
 
 
 def run(code: bytes, frame: bytes, mark: int = 0) -> int:
@@ -181,8 +181,42 @@ def test_large_peer_sets(family: int, many: int) -> None:
             assert takes(programs, frame) is (remote in known)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([0, 10 << 24, 2**32 - 4096]),
+    st.lists(st.tuples(st.integers(0, 3900), st.sampled_from([0, 0, 0, 1, 5, 31, 32, 70])), min_size=90, max_size=500),
+    st.lists(st.integers(0, 2**32 - 1), max_size=5),
+    st.sampled_from([4, 6]),
+    st.sampled_from(Direction),
+)
+def test_peers_that_crowd_together(
+    base: int, crowd: list[tuple[int, int]], far: list[int], family: int, direction: Direction
+) -> None:
+    """Their programs have maps of bits, and search for what lies alone or reaches over the end of a map."""
+    above = 0 if family == 4 else 0xFD00 << 112
+    ranges = [(above + base + at, above + base + at + more) for at, more in crowd]
+    known = Ranges.of(*ranges, *(above + at for at in far))
+    programs = bpf.compile_match(Match(remote=PeerSet(known) if family == 4 else PeerSet(v6=known)), direction)
+    make = ipv4 if family == 4 else ipv6
+    asked = {base + at for at, _ in crowd[:60]} | {base + at + more + 1 for at, more in crowd[:60]} | set(far)
+    asked |= {at ^ bit for at in list(asked)[:20] for bit in (1, 16, 32)} | {0, base, 2**32 - 1}
+    for remote in (above + at for at in asked if at < 2**32):
+        ends = (1, remote) if direction is EGRESS else (remote, 1)
+        assert takes(programs, make(UDP, bytes(8), *ends)) is (remote in known)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_ten_thousand_pods_of_a_network_are_one_program(family: int) -> None:
+    """Each program costs every packet about as much as all that it asks; peers in one network crowd together."""
+    chance = random.Random(family)
+    above = 10 << 24 if family == 4 else 0xFD00 << 112
+    known = Ranges.of(*(above + at for at in chance.sample(range(1 << 15), 10_000)))
+    match = Match(remote=PeerSet(known) if family == 4 else PeerSet(v6=known))
+    assert len(bpf.compile_match(match, EGRESS)) == 1
+
+
 def test_selection_that_cannot_be_one_program_says_so() -> None:
-    large = Match(remote=PeerSet(Ranges.of(*range(0, 20_000, 2))))
+    large = Match(remote=PeerSet(Ranges.of(*range(0, 20_000_000, 2000))))
     classes = [Class("a", "eth0", EGRESS, (large,)), Class("b", "eth0", EGRESS, (Match(),))]
     with pytest.raises(TooLarge, match="instructions; 3900 fit"):
         bpf.select(classes, 1)
