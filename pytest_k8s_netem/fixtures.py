@@ -31,6 +31,12 @@ OUTCOME = pytest.StashKey[str]()
 """How the test's body ended: ``passed``, ``failed``, ``skipped``; absent while it has not."""
 
 
+ASKED_TOO_LATE = (
+    "netem_profile was asked for while the test was being set up or ran, too late to impair its network: let the test "
+    'or one of its fixtures name it as an argument, or write @pytest.mark.usefixtures("netem_profile")'
+)
+
+
 def _namespace_scope(fixture_name: str, config: pytest.Config) -> Any:  # noqa: ARG001 - pytest names them
     return config.stash[SETTINGS].namespace_scope
 
@@ -187,6 +193,7 @@ def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) ->
     Unnamed ones are called ``netem``, ``netem-2`` and so on. Each is as ``netem_profile`` describes it.
     """
     from pytest_k8s_netem.cluster.spec import Spec
+    from pytest_k8s_netem.errors import ConfigError
 
     parameters = getattr(getattr(request.node, "callspec", None), "params", {})
     said = parameters["netem_profile"] if "netem_profile" in parameters else request.getfixturevalue("netem_spec")
@@ -195,6 +202,8 @@ def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) ->
             specs = [Spec(part.name, part.arguments, part.order) for part in said]
         else:
             specs = [] if said is None else [Spec.of(markers.UNNAMED, said)]
+        if specs and APPLY_LAST not in request.fixturenames:
+            raise ConfigError(ASKED_TOO_LATE)
         _netem_test.declare(specs)
     return _netem_test.profiles
 

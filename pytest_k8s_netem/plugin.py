@@ -113,7 +113,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[SHOWN] = lines
     strict = session.config.getoption("strict_markers", False) or session.config.getini("strict_markers")
     if lines and strict and not session.config.option.collectonly:
-        raise pytest.UsageError("\n".join(["netem markers that cannot be meant:", *lines]))
+        _fail_collection(session, "\n".join(["netem markers that cannot be meant:", *lines]))
+
+
+def _fail_collection(session: pytest.Session, why: str) -> None:
+    """Run nothing. To raise in a worker of xdist would be an internal error there that hides why."""
+    if not hasattr(session.config, "workerinput"):
+        raise pytest.UsageError(why)
+    session.items.clear()
+    report = pytest.CollectReport(session.nodeid, "failed", why, [])
+    session.config.hook.pytest_collectreport(report=report)
 
 
 def _impaired(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:

@@ -112,3 +112,21 @@ def test_strict_markers_make_collection_fail(pytester):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*::test_bad:", "  delay=100*"])
     assert pytester.runpytest_subprocess("--strict-markers", "--collect-only").ret == 0
+
+
+def test_strict_markers_make_the_collection_of_workers_fail(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.netem(delay=100)
+        def test_bad(): ...
+
+        def test_good(): ...
+        """
+    )
+    result = pytester.runpytest_subprocess("--strict-markers", "-n2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*::test_bad:", "  delay=100*"])
+    assert "INTERNALERROR" not in result.stdout.str()

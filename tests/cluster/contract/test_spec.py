@@ -153,6 +153,36 @@ def test_set_up_last_and_healed_first_unless_first_is_asked(suite):
     result.assert_outcomes(passed=3)
 
 
+def test_a_handle_that_is_asked_for_too_late_is_an_error(suite):
+    """Nothing would be impaired, and a test that asks the handle nothing would pass."""
+    result = suite(
+        """
+        class TestLate:
+            @pytest.fixture
+            def netem_spec(self, request):
+                return {"delay": LATE} if "healthy" not in request.node.name else None
+
+            @pytest.fixture
+            def handle(self, request):
+                return request.getfixturevalue("netem_profile")
+
+            def test_by_name(self, people, request):
+                request.getfixturevalue("netem_profile")
+
+            def test_by_a_fixture(self, people, handle): ...
+
+            def test_healthy(self, people, handle):
+                assert handle is None
+
+            @pytest.mark.usefixtures("netem_profile")
+            def test_in_time(self, ann, bob):
+                assert late(ann, bob)
+        """
+    )
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+    result.stdout.fnmatch_lines(["netem_profile was asked for while the test was being set up or ran*"] * 2)
+
+
 def test_two_profiles_need_the_plural(suite):
     result = suite(
         """
