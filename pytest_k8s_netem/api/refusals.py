@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
 from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.model.problem import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 UNREACHABLE = "Unreachable"
 """Reason of an error with status 0: no answer came, and the server cannot have heard the question."""
@@ -60,6 +65,16 @@ def unreachable(host: str, error: Exception, *, heard: bool = False) -> ApiError
     """
     reason = getattr(error, "reason", None) or error
     return ApiError(0, UNANSWERED if heard else UNREACHABLE, f"the API server {host} does not answer: {reason}")
+
+
+@contextmanager
+def tolerated(*statuses: int) -> Iterator[None]:
+    """Go on after refusals of these statuses; any other is raised, so that who reconciles tries again."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status not in statuses:
+            raise
 
 
 def _right(message: str) -> str:

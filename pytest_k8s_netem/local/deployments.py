@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import time
 
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, REPLICASETS
+from pytest_k8s_netem.api.refusals import tolerated
 from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.local.podspec import is_ready
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.controller.informer import Informer
     from pytest_k8s_netem.controller.runtime import Runtime
 
+SEEN_WITHIN = 1.0
+"""Seconds for a pod that was made to be seen; of one that is not the server is asked."""
 HASH_LABEL = "pod-template-hash"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """What Kubernetes names things with: no vowels, so no words."""
@@ -31,7 +34,7 @@ class Deployments:
         self._deployments = runtime.informer(DEPLOYMENTS)
         self._sets = runtime.informer(REPLICASETS)
         self._pods = runtime.informer(PODS)
-        self._expected: dict[str, set[str]] = {}
+        self._expected: dict[str, dict[str, float]] = {}  # pods that were made and not seen yet, and when
         self._roller = runtime.controller("deployments", self._roll)
         self._filler = runtime.controller("replicasets", self._fill)
         self._deployments.subscribe(lambda key, *_: self._roller.queue.add(key))
@@ -62,31 +65,43 @@ class Deployments:
         if recreate and any((each.get("status") or {}).get("replicas") for each in sets if each is not current):
             return
         if current is None:
-            with contextlib.suppress(ApiError):  # 409: made a moment ago, not yet seen
+            with tolerated(403, 409):  # made a moment ago, not yet seen; or its namespace is on its way out
                 await self._api.create(REPLICASETS, _new_set(deployment, name), deployment["metadata"]["namespace"])
         else:
             await self._scale([current], wanted)
         await self._tell_deployment(deployment, current, sets)
 
-    async def _fill(self, key: str) -> None:
+    async def _fill(self, key: str) -> float | None:
         """Make or delete pods until their number is right."""
         owner = self._sets.objects.get(key)
         if owner is None or owner["metadata"].get("deletionTimestamp"):
             self._expected.pop(key, None)
-            return
+            return None
         pods = [pod for pod in self._owned(self._pods, owner) if _lives(pod)]
-        coming = self._expected.setdefault(key, set())
-        coming.difference_update(
-            [name for name in coming if f"{owner['metadata']['namespace']}/{name}" in self._pods.objects]
-        )
+        coming = self._expected.setdefault(key, {})
+        await self._look_for(owner["metadata"]["namespace"], coming)
         missing = owner["spec"].get("replicas", 1) - len(pods) - len(coming)
         for _ in range(missing):
             made = await self._api.create(PODS, _new_pod(owner), owner["metadata"]["namespace"])
-            coming.add(made["metadata"]["name"])
+            coming[made["metadata"]["name"]] = time.monotonic()
         for pod in sorted(pods, key=is_ready)[: max(0, -missing)]:
-            with contextlib.suppress(ApiError):
+            with tolerated(404):
                 await self._api.delete(PODS, pod["metadata"]["name"], pod["metadata"]["namespace"])
         await self._tell(REPLICASETS, owner, _counts(pods))
+        return SEEN_WITHIN if coming else None
+
+    async def _look_for(self, namespace: str, coming: dict[str, float]) -> None:
+        """Expect no longer what has been seen, nor after a while what was deleted before anybody could see it."""
+        for name, made in list(coming.items()):
+            if f"{namespace}/{name}" in self._pods.objects:
+                del coming[name]
+            elif time.monotonic() - made >= SEEN_WITHIN:
+                try:
+                    await self._api.get(PODS, name, namespace)
+                except ApiError as error:
+                    if error.status != 404:
+                        raise
+                    del coming[name]
 
     async def _scale(self, sets: list[Object], replicas: int) -> None:
         for each in sets:
@@ -106,7 +121,7 @@ class Deployments:
         status = {**counts, "observedGeneration": obj["metadata"].get("generation", 1)}
         if any((obj.get("status") or {}).get(name) != value for name, value in status.items()):
             meta = obj["metadata"]
-            with contextlib.suppress(ApiError):
+            with tolerated(404):
                 await self._api.patch(kind, meta["name"], {"status": status}, meta["namespace"], subresource="status")
 
     @staticmethod

@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pytest_k8s_netem.api.protocol import BINDINGS, NODES, PODS, SERVICES
-from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError
+from pytest_k8s_netem.api.refusals import tolerated
+from pytest_k8s_netem.errors import ClusterError, ConfigError
 from pytest_k8s_netem.local import podspec, podstatus
 from pytest_k8s_netem.local.addresses import MOST_NODES, NodeAddresses
 from pytest_k8s_netem.local.lifecycle import Gate, PodLife, Surroundings, open_gate
@@ -74,7 +75,7 @@ class Kubelet:
             for second in names[number + 1 :]:
                 await self._host.add_wire(first, second)
         for name, node in self.nodes.items():
-            with contextlib.suppress(ApiError):  # 409: registered by an earlier life
+            with tolerated(409):  # registered by an earlier life
                 await self._api.create(NODES, _node_object(name, node, ipv6=self._host.ipv6))
 
     async def stop(self) -> None:
@@ -154,7 +155,7 @@ class Kubelet:
         if life := self.lives.get(key):
             await self._end(key, life, podspec.grace(pod))
         meta = pod["metadata"]
-        with contextlib.suppress(ApiError):  # 404: gone already
+        with tolerated(404):
             await self._api.delete(PODS, meta["name"], meta["namespace"], grace=0)
 
     async def _end(self, key: str, life: PodLife, grace: float) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_k8s_netem.api.protocol import PODS
+from pytest_k8s_netem.api.refusals import tolerated
 from pytest_k8s_netem.errors import ApiError, ClusterError, NetemError
 from pytest_k8s_netem.local import podspec, podstatus, readiness
+from pytest_k8s_netem.run.retry import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE, MOST_PAUSE = 0.1, 5.0
 """Seconds before the second restart and the later ones, doubled each time; the first comes at once."""
+WRITTEN_WITHIN = 30.0
+"""Seconds for an API server that is away for a moment to take a status."""
 STABLE_SECONDS = 10.0
 """A container that ran so long starts again without a pause."""
 
@@ -134,12 +138,17 @@ class PodLife:
             new = podstatus.status(self._states, self.addresses, self._hosts, self._started, self._written)
             if new == self._written:
                 return
-            self._written = self.pod["status"] = new
-            meta = self.pod["metadata"]
-            with contextlib.suppress(ApiError):  # 404: deleted meanwhile
-                await self._around.api.patch(
-                    PODS, meta["name"], {"status": new}, meta["namespace"], subresource="status"
-                )
+            self.pod["status"] = new
+            with contextlib.suppress(ApiError):  # the server is away for long: the next change tells all
+                await self._write(new)
+                self._written = new
+
+    async def _write(self, status: Mapping[str, Any]) -> None:
+        meta = self.pod["metadata"]
+        async for attempt in attempts(WRITTEN_WITHIN, ApiError):
+            with attempt, tolerated(404):  # it was deleted meanwhile
+                patch = {"status": status}
+                await self._around.api.patch(PODS, meta["name"], patch, meta["namespace"], subresource="status")
 
     async def _pass_gate(self) -> None:
         try:

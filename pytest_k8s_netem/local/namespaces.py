@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from pytest_k8s_netem.api.protocol import (
     DEPLOYMENTS,
@@ -17,7 +16,7 @@ from pytest_k8s_netem.api.protocol import (
     SERVICES,
     Kind,
 )
-from pytest_k8s_netem.errors import ApiError
+from pytest_k8s_netem.api.refusals import tolerated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Namespaces:
         return LOOK_AGAIN
 
     async def _furnish(self, name: str) -> None:
-        with contextlib.suppress(ApiError):  # 409: it has one; 403: it is on its way out
+        with tolerated(403, 404, 409):  # it has one, or is on its way out
             await self._api.create(SERVICEACCOUNTS, {"metadata": {"name": "default"}}, name)
 
     async def _emptied(self, namespace: str, kinds: tuple[Kind, ...]) -> bool:
@@ -81,10 +80,10 @@ class Namespaces:
         items = (await self._api.list(kind, namespace)).items
         for meta in (item["metadata"] for item in items):
             if "deletionTimestamp" not in meta:
-                with contextlib.suppress(ApiError):  # 404: gone meanwhile
+                with tolerated(404):
                     await self._api.delete(kind, meta["name"], namespace)
         return not items or not (await self._api.list(kind, namespace)).items
 
     async def _release(self, namespace: Object) -> None:
-        with contextlib.suppress(ApiError):  # 409, 404: its change brings us back
+        with tolerated(404, 409):  # its change brings us back
             await self._api.replace(NAMESPACES, {**namespace, "spec": {"finalizers": []}}, "finalize")
