@@ -82,7 +82,7 @@ async def _report(provider: Provider, pods: Sequence[Object], said: str) -> str:
     lines = [said]
     for pod in pods:
         status = pod.get("status") or {}
-        states = "; ".join(_state(entry) for entry in status.get("containerStatuses") or ())
+        states = "; ".join([*_unscheduled(status), *map(_state, status.get("containerStatuses") or ())])
         lines.append(f"  pod/{pod['metadata']['name']}: {status.get('phase', 'Pending')} {states}".rstrip())
         try:
             tail = (await provider.logs(pod)).strip().splitlines()[-10:]
@@ -90,6 +90,12 @@ async def _report(provider: Provider, pods: Sequence[Object], said: str) -> str:
             tail = []
         lines += [f"    | {line}" for line in tail]
     return "\n".join(lines)
+
+
+def _unscheduled(status: Object) -> list[str]:
+    """Why it has no node, in the scheduler's words."""
+    conditions = status.get("conditions") or ()
+    return [str(one["message"]) for one in conditions if one["type"] == "PodScheduled" and one.get("message")]
 
 
 def _state(status: Object) -> str:

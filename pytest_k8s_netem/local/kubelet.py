@@ -130,6 +130,7 @@ class Kubelet:
     async def _begin(self, key: str, pod: Object) -> None:
         node = self.nodes.get(pod["spec"]["nodeName"])
         if node is None:
+            await self._refuse(pod)
             return
         pod = {**pod, "status": dict(pod.get("status") or {})}
         pair = node.take()
@@ -150,6 +151,16 @@ class Kubelet:
             raise
         self.lives[key] = life
         await life.begin()
+
+    async def _refuse(self, pod: Object) -> None:
+        """Say of a pod that names its node itself that there is none of that name."""
+        there, meta = ", ".join(self.nodes), pod["metadata"]
+        message = f"there is no node {pod['spec']['nodeName']}; there are: {there}"
+        told = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        if told not in (pod.get("status") or {}).get("conditions", ()):
+            with tolerated(404):
+                status = {"phase": "Pending", "conditions": [told]}
+                await self._api.patch(PODS, meta["name"], {"status": status}, meta["namespace"], subresource="status")
 
     async def _delete(self, key: str, pod: Object) -> None:
         if life := self.lives.get(key):

@@ -9,6 +9,7 @@ from itertools import count
 
 from pytest_k8s_netem.errors import ClusterError
 from pytest_k8s_netem.local.fdstream import FdStream
+from pytest_k8s_netem.model.frames import FrameError
 from pytest_k8s_netem.model.problem import Problem
 from pytest_k8s_netem.run.forks import keep_from_children
 
@@ -51,7 +52,7 @@ class Line:
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            self._stream.send({"id": number, "op": op, **fields}, fds)
+            self._send({"id": number, "op": op, **fields}, fds)
             self._write()
             frame, given = await answer
         finally:
@@ -73,6 +74,12 @@ class Line:
             if not answer.done():
                 answer.set_exception(self._died())
         self._on_end()
+
+    def _send(self, frame: dict[str, Any], fds: Sequence[int]) -> None:
+        try:
+            self._stream.send(frame, fds)
+        except FrameError as error:
+            raise ClusterError(f"{frame['op']}: {error}") from None
 
     def _write(self) -> None:
         """Send what is queued, now and as the socket takes it."""

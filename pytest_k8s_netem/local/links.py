@@ -12,7 +12,7 @@ from pytest_k8s_netem.local.batch import NODAD, family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 _BRIDGE_MAC = "02:00:00:00:{:02x}:{:02x}"
@@ -104,17 +104,18 @@ class Fabric:
         """Make a pod with its addresses (with prefix) on eth0, and default routes by the gateways (without)."""
         node = self.nodes[node_name]
         fd = self._new_namespace(_POD)
-        index = _POD_INDEX + self._next
-        self._next += 1
-        peer = {"ifname": "eth0", "net_ns_fd": fd}
-        node.netlink.link(
-            "add", ifname=f"veth{index}", kind="veth", index=index, master=node.bridge, state="up", peer=peer
-        )
-        with syscalls.network(fd, self.home):
-            eth0, sock = socket.if_nametoindex("eth0"), batch.open_socket()
-        with sock:
-            batch.settle(sock, eth0, self._usable(addresses), self._usable(gateways))
-        self.pods[name] = Pod(fd, node, index)
+        with _closed_unless_done(fd):
+            index = _POD_INDEX + self._next
+            self._next += 1
+            peer = {"ifname": "eth0", "net_ns_fd": fd}
+            node.netlink.link(
+                "add", ifname=f"veth{index}", kind="veth", index=index, master=node.bridge, state="up", peer=peer
+            )
+            with syscalls.network(fd, self.home):
+                eth0, sock = socket.if_nametoindex("eth0"), batch.open_socket()
+            with sock:
+                batch.settle(sock, eth0, self._usable(addresses), self._usable(gateways))
+            self.pods[name] = Pod(fd, node, index)
 
     def forget_pod(self, name: str) -> Pod:
         """Let go of a pod; its namespace ends with the last process or socket in it.
@@ -132,8 +133,9 @@ class Fabric:
         syscalls.unshare(syscalls.CLONE_NEWNET)
         try:
             fd = syscalls.open_namespace("net")
-            for name, value in settings.items():
-                _write_setting(name, value)
+            with _closed_unless_done(fd):
+                for name, value in settings.items():
+                    _write_setting(name, value)
         finally:
             syscalls.setns(self.home, syscalls.CLONE_NEWNET)
         return fd
@@ -151,6 +153,16 @@ class Fabric:
 
     def _usable(self, addresses: Sequence[str]) -> list[str]:
         return [address for address in addresses if self.ipv6 or ":" not in address]
+
+
+@contextlib.contextmanager
+def _closed_unless_done(fd: int) -> Iterator[None]:
+    """A namespace that could not be furnished goes, and with it its end of a link, and so the link."""
+    try:
+        yield
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def delete_link(pod: Pod) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 Shape = Mapping[str, Any] | list[Any] | Callable[[Any], str]
 """A mapping of known fields, a list of one shape, or a test that answers what would be right ("" = it is)."""
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A label of a host's name, as Kubernetes takes it (RFC 1123)."""
 
 
 def _anything(_: Any) -> str:
@@ -41,6 +45,11 @@ def _texts(value: Any) -> str:
 def _labels(value: Any) -> str:
     good = isinstance(value, Mapping) and all(isinstance(word, str) for pair in value.items() for word in pair)
     return "" if good else "write a mapping of strings"
+
+
+def _host_label(value: Any) -> str:
+    good = isinstance(value, str) and (not value or _LABEL.fullmatch(value))
+    return "" if good else "write at most 63 lower-case letters, digits and '-', as in a host's name"
 
 
 def _one_of(*words: str) -> Callable[[Any], str]:
@@ -94,8 +103,8 @@ _POD: Shape = {
     "restartPolicy": _one_of("Always", "OnFailure", "Never"),
     "terminationGracePeriodSeconds": _whole,
     "securityContext": _USER,
-    "hostname": _text,
-    "subdomain": _text,
+    "hostname": _host_label,
+    "subdomain": _host_label,
     "nodeName": _text,
 }
 _SELECTOR: Shape = {
@@ -224,15 +233,20 @@ def _required_of_pod(spec: Any, path: str) -> Iterator[Problem]:
             yield Problem(f"{where}.name", name, "each container needs a name of its own")
         seen.add(name)
         if probe := container.get("readinessProbe"):
-            yield from _required_of_probe(probe, f"{where}.readinessProbe")
+            yield from _required_of_probe(probe, container.get("ports"), f"{where}.readinessProbe")
 
 
-def _required_of_probe(probe: Any, path: str) -> Iterator[Problem]:
+def _required_of_probe(probe: Any, ports: Any, path: str) -> Iterator[Problem]:
     kinds = [kind for kind in ("tcpSocket", "httpGet", "exec") if isinstance(probe, Mapping) and probe.get(kind)]
     if len(kinds) != 1:
         yield Problem(path, ", ".join(kinds), "needs exactly one of tcpSocket, httpGet, exec")
     elif kinds[0] != "exec" and "port" not in probe[kinds[0]]:
         yield Problem(f"{path}.{kinds[0]}.port", "", "which port to ask")
+    elif kinds[0] != "exec" and isinstance(port := probe[kinds[0]]["port"], str) and not port.isdigit():
+        names = [entry.get("name") for entry in ports or () if isinstance(entry, Mapping)]
+        if port not in names:
+            why = "the container has no port of that name, so it would never be ready"
+            yield Problem(f"{path}.{kinds[0]}.port", port, why, "a number, or a name among the container's ports")
 
 
 def _required_of_deployment(spec: Any) -> Iterator[Problem]:

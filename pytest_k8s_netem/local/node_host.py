@@ -125,12 +125,12 @@ class NodeHost:
 
     def _op_pod(self, ask: Request) -> None:
         name = ask["pod"]
-        self._fabric.add_pod(name, ask["node"], ask["addresses"], ask["gateways"])
         directory = _FILES / name.replace("/", "_")
         directory.mkdir(exist_ok=True)
         files = sandbox.Files(str(directory / "hosts"), str(directory / "resolv.conf"), ask["hostname"])
         Path(files.hosts).write_text(ask["hosts"], encoding="ascii")
         Path(files.resolv).write_text(ask["resolv"], encoding="ascii")
+        self._fabric.add_pod(name, ask["node"], ask["addresses"], ask["gateways"])  # last: nobody takes it back
         self._files[name] = files
         ask.later = True
         self._agent.add(name, self._fabric.pods[name].fd, lambda: self._reply(ask))

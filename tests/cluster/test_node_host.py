@@ -94,6 +94,34 @@ def test_a_command_killed_by_a_signal_says_so(lab: HostLab) -> None:
     assert lab.run("a", "sh", "-c", "kill -TERM $$").returncode == -15
 
 
+def test_a_command_that_is_too_long_is_told(lab: HostLab) -> None:
+    with pytest.raises(ClusterError, match="spawn: a frame of "):
+        lab.run("a", "echo", "x" * 2_000_000)
+
+
+@pytest.mark.parametrize("broken", ["address", "hosts"])
+def test_a_pod_that_cannot_be_made_leaves_nothing(lab: HostLab, broken: str) -> None:
+    """A kubelet tries it again and again."""
+
+    def held() -> int:
+        return len(lab.run("a", "sh", "-c", "ls /proc/1/fd").stdout.split())
+
+    before = held()
+    addresses, gateways = ("10.244.0.77/24", "fd00:10:244::77/64"), ("10.244.0.1", "fd00:10:244::1")
+    for _ in range(3):
+        with pytest.raises(ClusterError):
+            lab.call(
+                lab.host.add_pod(
+                    "default/broken",
+                    "node-0",
+                    ("10.244.0.77/24",) if broken == "address" else addresses,
+                    ("nonsense",) if broken == "address" else gateways,
+                    hosts="bücher" if broken == "hosts" else "",
+                )
+            )
+    assert held() == before
+
+
 def test_input_that_nobody_reads_does_not_block(lab: HostLab) -> None:
     assert lab.run("a", "true", stdin=bytes(1 << 20)).returncode == 0
 

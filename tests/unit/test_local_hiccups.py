@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICASETS, SERVICEACCOUNTS, Kind
+from pytest_k8s_netem.cluster import readiness
 from pytest_k8s_netem.controller.runtime import Runtime
-from pytest_k8s_netem.errors import ApiError
+from pytest_k8s_netem.errors import ApiError, ClusterError
 from pytest_k8s_netem.local import deployments
 from pytest_k8s_netem.local.deployments import Deployments
 from pytest_k8s_netem.local.kubelet import Kubelet, Settings
@@ -173,6 +175,33 @@ async def _deleted(api: MemoryApi) -> bool:
     except ApiError as error:
         return error.status == 404
     return False
+
+
+def test_a_pod_for_a_node_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    api = MemoryApi()
+
+    async def scenario(runtime: Runtime) -> None:
+        host: Any = Host()
+        kubelet = Kubelet(runtime, host, ["n1", "n2"], Settings({}, tmp_path))
+        await kubelet.register()
+        await runtime.start()
+        spec = {"nodeName": "n3", "containers": [{"name": "main", "image": "none", "command": ["true"]}]}
+        await api.create(PODS, {"metadata": {"name": "web"}, "spec": spec}, "default")
+        provider: Any = SimpleNamespace(api=api, reads=lambda *_: False, lost=lambda: "", logs=_no_logs)
+        with pytest.raises(ClusterError, match="pod/web: Pending there is no node n3; there are: n1, n2"):
+            await readiness.ready(provider, "default", "", 0.5)
+        await MemoryApi.delete(api, PODS, "web", "default")
+
+        async def gone() -> bool:
+            return not (await api.list(PODS, "default")).items
+
+        await until(gone)
+
+    play(api, scenario)
+
+
+async def _no_logs(_: Any) -> str:
+    raise ClusterError("it does not run")
 
 
 def test_a_node_that_cannot_be_registered_is_told(tmp_path: Path) -> None:
