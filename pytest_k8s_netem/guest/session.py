@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import time
 
@@ -126,7 +127,7 @@ class Session:
         some = bool(rest)
         try:
             while rest:
-                rest = rest[os.write(self.outputs[line], rest) :]
+                rest = rest[_written(self.outputs[line], rest) :]
         except BrokenPipeError:
             self.machine.kill()
             self.status = READER_GONE
@@ -147,3 +148,12 @@ class Session:
         for line in self.outputs:
             while line in self.selector.get_map() and self.copy(line):
                 pass
+
+
+def _written(descriptor: int, data: memoryview) -> int:
+    """How many bytes were taken; one that others have set not to block is waited for."""
+    while True:
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            select.select((), (descriptor,), ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -228,6 +230,31 @@ def test_output_arrives_whole_and_unchanged(outside: Outside) -> None:
         timeout=PATIENCE,
     )
     assert run.stdout == bytes(range(256)) + "\n\n".join(map(str, range(50_000))).encode() + b"\n"
+
+
+@uml
+def test_output_into_a_pipe_that_does_not_block_arrives_whole(outside: Outside) -> None:
+    """As programs that wait for many things at once give it to those that they start."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    run = subprocess.Popen(
+        [sys.executable, "driver.py", "{}", sys.executable, "-c", "print('x' * 500_000)"],
+        cwd=outside.folder,
+        env=outside.env,
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    wait_until(lambda: _waiting(reading) >= 1 << 16)  # it is full
+    with os.fdopen(reading, "rb") as pipe:
+        output = pipe.read()
+    assert (len(output), run.communicate(timeout=PATIENCE)[1], run.returncode) == (500_001, b"", 0)
+
+
+def _waiting(pipe: int) -> int:
+    """Bytes in it (FIONREAD)."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @uml
