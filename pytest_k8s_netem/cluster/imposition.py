@@ -34,6 +34,11 @@ SETTLE_WITHIN = 5.0
 NO_POD = (
     ": make pods with netem_cluster.apply(...), or attach containers with netem.attach(...), in a fixture of the test"
 )
+NOT_YET = (
+    'it is set up after all fixtures of the test and healed before them, or when its block begins; when="first" sets '
+    "it up before the fixtures"
+)
+OVER = f"it has been healed; {NOT_YET}"
 LOOK_AGAIN = 0.02
 """Seconds between two looks at a proof that is being renewed."""
 HEAL_WITHIN = 15.0
@@ -52,6 +57,7 @@ class Imposition:
         self.name = name
         self.object = obj
         self.applied = False
+        self._idle = NOT_YET
         self._changing = asyncio.Lock()  # it begins or is healed
         self._beginning: asyncio.Task[None] | None = None
         self._generation = 0
@@ -127,7 +133,7 @@ class Imposition:
         self.demand()
         await self._note(last=True)
         await self._remove()
-        self.applied = False
+        self.applied, self._idle = False, "it is paused"
 
     async def end(self) -> Record:
         """Read back once more, heal, and say what happened; also when it never began."""
@@ -146,7 +152,7 @@ class Imposition:
         """End it, and wait until every pod is healed."""
         async with self._changing:
             if self.applied:
-                self.applied = False
+                self.applied, self._idle = False, OVER
                 try:
                     await self._remove()
                 except asyncio.CancelledError:
@@ -180,10 +186,7 @@ class Imposition:
         :raises NotApplied: saying why.
         """
         if not self.applied:
-            raise NotApplied(
-                f"the impairment {self.name!r} is not in force here; it is set up after all fixtures of the test and "
-                'healed before them: when="first" turns that round'
-            )
+            raise NotApplied(f"the impairment {self.name!r} is not in force here: {self._idle}")
 
     async def _note(self, *, probes: bool = False, last: bool = False) -> None:
         evidence = await self._evidence(settled=last)

@@ -11,7 +11,7 @@ from pytest_k8s_netem.profile.trafficprofile import RefKind
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.peers import remotes
 from pytest_k8s_netem.resolve.rules import peers_of
-from pytest_k8s_netem.resolve.select import pods_of, within
+from pytest_k8s_netem.resolve.select import in_namespaces, pods_of, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def _where(selection: Selection) -> str:
 
 def _there(selection: Selection, index: Index) -> str:
     """The pods where it looked, with their labels; else where there are any."""
+    if known := sorted(_LISTED.get(_kind(selection), _nothing)(index, selection)):
+        return f"there are {some(known)}"
     near = [key for key in index.live if within(index, key, selection)]
     if near:
         return f"there are {some([_pod(key, index.live[key]) for key in near])}"
@@ -118,6 +120,34 @@ def _there(selection: Selection, index: Index) -> str:
         return NOWHERE
     elsewhere = some([f"{name} ({count})" for name, count in sorted(far.items())])
     return f"that has no pods; there are some in namespace {elsewhere}: say namespaces= to reach them"
+
+
+def _kind(selection: Selection) -> RefKind:
+    """What all of a selection's words name, where that is one kind of thing; else pods."""
+    kinds = {ref.kind for ref in selection.refs}
+    return next(iter(kinds)) if len(kinds) == 1 and not (selection.selectors or selection.blocks) else RefKind.POD
+
+
+def _nothing(_index: Index, _: Selection) -> list[str]:
+    return []
+
+
+def _nodes(index: Index, _: Selection) -> list[str]:
+    return [f"node/{name}" for name in index.world.nodes]
+
+
+def _services(index: Index, selection: Selection) -> list[str]:
+    keys = (key.partition("/") for key in index.world.services)
+    return [f"svc/{name}" for namespace, _, name in keys if in_namespaces(index, namespace, selection)]
+
+
+def _deployments(index: Index, selection: Selection) -> list[str]:
+    keys = (key.partition("/") for key in index.world.deployments)
+    return [f"deploy/{name}" for namespace, _, name in keys if in_namespaces(index, namespace, selection)]
+
+
+_LISTED = {RefKind.NODE: _nodes, RefKind.SERVICE: _services, RefKind.DEPLOYMENT: _deployments}
+"""What is listed by name where a selection names such things only; else, and where none can be seen, pods are."""
 
 
 def _pod(key: str, pod: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ def test_pause_heals_and_comes_back(netem_profile, ann, bob):
         assert not netem_profile.applied
         assert not late(ann, bob)
         for use in (netem_profile.observed, lambda: netem_profile.update(delay="1ms"), lambda: netem_profile.engine):
-            with pytest.raises(NotApplied, match=r"not in force"):
+            with pytest.raises(NotApplied, match=r"not in force here: it is paused"):
                 use()
     assert netem_profile.applied
     assert late(ann, bob)
@@ -154,5 +154,5 @@ def test_blocks_have_names_of_their_own(netem, people):
     with netem.impair(**quiet) as first, netem.impair(**quiet) as second, netem.impair(name="mine", **quiet) as third:
         assert [one.name for one in (first, second, third)] == ["block", "block-2", "mine"]
     assert not first.applied
-    with pytest.raises(NotApplied):
+    with pytest.raises(NotApplied, match=r"not in force here: it has been healed"):
         first.update(delay="2ms")

@@ -117,7 +117,9 @@ def test_the_whole_trace_is_there_for_those_who_ask(suite):
 def test_a_marker_in_a_run_without_any_pod_says_how_to_make_one(suite):
     result = suite('@pytest.mark.netem(delay="1ms")\ndef test_nobody(): ...')
     result.assert_outcomes(errors=1)
-    told = "impairment 'netem': there is no pod to impair in namespace default; *netem_cluster.apply(...)*"
+    told = (
+        "impairment 'netem': there is no pod to impair in namespace default; *netem_cluster.apply(...)*netem.attach(*"
+    )
     result.stdout.fnmatch_lines([told])
 
 

@@ -198,6 +198,12 @@ def test_a_peer_that_selects_nothing_is_an_error_that_lists_what_is_there(impair
         pass
 
 
+@pytest.mark.parametrize(("to", "there"), [("svc/shpo", "svc/shop"), ("node/none", "node/node-0, node/node-1")])
+def test_a_name_that_nothing_has_lists_what_is_called_so(impair, people, to, there):
+    with pytest.raises(ConfigError, match=f"{to} selects nothing.*; there are {there}"), impair(pods="app=ann", to=to):
+        pass
+
+
 def test_a_selector_that_selects_nothing_lists_what_is_there(impair, people):
     told = r"app=dan selects no pod in namespace default; there are pod/ann \(app=ann,tier=front\), pod/bob"
     with pytest.raises(ConfigError, match=told), impair(pods="app=dan"):
