@@ -8,6 +8,7 @@ import time
 import pytest
 
 from pytest_k8s_netem.agent.dataplane.batches import FRAME, SHORT, Receiver, Sender
+from pytest_k8s_netem.agent.dataplane.clocks import Clocks
 from pytest_k8s_netem.agent.dataplane.forwarding import Exit, Forwarder, Port, Stage
 from pytest_k8s_netem.model.impairment import MILLISECOND, Impairment
 
@@ -74,6 +75,34 @@ def test_long_and_short_frames_keep_their_order_and_their_bytes(pair, delay, sta
     assert arrived == sent
     assert not list(way.forwarder.waiting)
     assert [(seen["passed"], seen["backlog"]) for seen in (stage.read() for stage in way.stages)] == [(9, 0)] * stages
+
+
+def test_a_worker_that_is_kept_from_running_between_two_clocks_keeps_the_order(pair, monkeypatch):
+    """What comes half a millisecond later is due later, however long the worker waits between its looks at clocks."""
+    way = Way(pair, Impairment(delay=1000 * MILLISECOND, limit=100))
+    wall = time.time_ns
+    arrivals = [(wall() + number * MILLISECOND // 2, bytes([number])) for number in range(4)]
+    waits = [0, 0.01, 0, 0.01]
+
+    def interrupted() -> int:
+        time.sleep(waits.pop(0))
+        return wall()
+
+    monkeypatch.setattr(way.forwarder._receiver, "read", lambda _fd: [arrivals.pop(0)])
+    monkeypatch.setattr(time, "time_ns", interrupted)
+    time.sleep(0.002)  # all have come
+    while arrivals:
+        way.forwarder.read(way.port)
+    entries = sorted(way.forwarder.waiting, key=lambda entry: entry[:2])
+    assert [entry[2][2] for entry in entries] == [bytes([number]) for number in range(4)]
+
+
+def test_the_wall_clock_may_be_set(monkeypatch):
+    clocks, wall = Clocks(), time.time_ns
+    for moved in (0, 10**12, -(10**12)):
+        monkeypatch.setattr(time, "time_ns", lambda moved=moved: wall() + moved)
+        now, distance = clocks.look()
+        assert now - 10**12 // 2 < time.time_ns() + distance <= time.monotonic_ns()
 
 
 def test_a_frame_that_is_refused_is_lost_and_those_around_it_are_not(pair):

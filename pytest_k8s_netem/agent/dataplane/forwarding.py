@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import replace
 
 from pytest_k8s_netem.agent.dataplane.batches import SHORT, Receiver, Sender
+from pytest_k8s_netem.agent.dataplane.clocks import Clocks
 from pytest_k8s_netem.agent.dataplane.frame import NETWORK, ecn_capable, is_probe, mark_congestion, size
 from pytest_k8s_netem.agent.dataplane.sockets import drops
 from pytest_k8s_netem.agent.dataplane.waiting import Waiting
@@ -143,6 +144,7 @@ class Forwarder:
         self.waiting = Waiting()
         self._receiver = Receiver()
         self._sender = Sender()
+        self._clocks = Clocks()
         self._now = 0
 
     def read(self, port: Port) -> None:
@@ -156,8 +158,8 @@ class Forwarder:
         if self._receiver.left_out:
             port.packets += self._receiver.left_out
             port.chain[0].loses(self._receiver.left_out)
-        now = self._now = time.monotonic_ns()
-        shift = now - time.time_ns()
+        now, shift = self._clocks.look()
+        self._now = now
         for stamp, frame in arrivals:
             arrival = stamp + shift
             if not now - _SANE < arrival <= now:
