@@ -68,10 +68,12 @@ class Processes:
             os.chdir(command.cwd)
             same_user = command.uid is None and command.gid is None
             pid = sandbox.spawn(command, wanted.stdio) if same_user else self._fork(wanted)
-        except OSError as error:
+        except BaseException as error:
             if box and not known:
                 box.close()
-            raise StartError(error.errno or 0, error.strerror or str(error), error.filename) from error
+            if isinstance(error, OSError):
+                raise StartError(error.errno or 0, error.strerror or str(error), error.filename) from error
+            raise
         finally:
             self._home.enter()
         if box:
