@@ -61,6 +61,11 @@ def _port(value: Any) -> str:
     return "" if good else "write a port number from 1 to 65535, or a port's name"
 
 
+def _port_number(value: Any) -> str:
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 16
+    return "" if good else "write a port number from 1 to 65535"
+
+
 _METADATA: Shape = {
     "name": _text,
     "generateName": _text,
@@ -96,7 +101,15 @@ _CONTAINER: Shape = {
     "env": [{"name": _text, "value": _text, "valueFrom": {"fieldRef": {"fieldPath": _text, "apiVersion": _text}}}],
     "readinessProbe": _PROBE,
     "securityContext": _USER,
-    **dict.fromkeys(("image", "imagePullPolicy", "ports", "resources"), _anything),
+    "ports": [
+        {
+            "name": _text,
+            "containerPort": _port_number,
+            "protocol": _one_of("TCP", "UDP", "SCTP"),
+            **dict.fromkeys(("hostPort", "hostIP"), _anything),
+        }
+    ],
+    **dict.fromkeys(("image", "imagePullPolicy", "resources"), _anything),
 }
 _POD: Shape = {
     "containers": [_CONTAINER],
@@ -232,8 +245,15 @@ def _required_of_pod(spec: Any, path: str) -> Iterator[Problem]:
         if not name or name in seen:
             yield Problem(f"{where}.name", name, "each container needs a name of its own")
         seen.add(name)
+        yield from _required_of_ports(container.get("ports"), f"{where}.ports")
         if probe := container.get("readinessProbe"):
             yield from _required_of_probe(probe, container.get("ports"), f"{where}.readinessProbe")
+
+
+def _required_of_ports(ports: Any, path: str) -> Iterator[Problem]:
+    for number, port in enumerate(ports if isinstance(ports, list) else ()):
+        if isinstance(port, Mapping) and "containerPort" not in port:
+            yield Problem(f"{path}[{number}].containerPort", "", "a port has a number")
 
 
 def _required_of_probe(probe: Any, ports: Any, path: str) -> Iterator[Problem]:
@@ -243,7 +263,8 @@ def _required_of_probe(probe: Any, ports: Any, path: str) -> Iterator[Problem]:
     elif kinds[0] != "exec" and "port" not in probe[kinds[0]]:
         yield Problem(f"{path}.{kinds[0]}.port", "", "which port to ask")
     elif kinds[0] != "exec" and isinstance(port := probe[kinds[0]]["port"], str) and not port.isdigit():
-        names = [entry.get("name") for entry in ports or () if isinstance(entry, Mapping)]
+        there = ports if isinstance(ports, list) else ()
+        names = [entry.get("name") for entry in there if isinstance(entry, Mapping)]
         if port not in names:
             why = "the container has no port of that name, so it would never be ready"
             yield Problem(f"{path}.{kinds[0]}.port", port, why, "a number, or a name among the container's ports")
