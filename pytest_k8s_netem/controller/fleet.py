@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from pytest_k8s_netem.controller.evidence import Ended
 from pytest_k8s_netem.controller.leases import keep
 from pytest_k8s_netem.controller.session import AgentSession
 from pytest_k8s_netem.controller.tally import Past
@@ -132,6 +133,12 @@ class Fleet:
         if session is not None and not any(one.session is session for one in self.targets.values()):
             await session.close()
             self._sessions = {key: one for key, one in self._sessions.items() if not _over(one)}
+
+    def left(self, target: Target, profiles: Iterable[str]) -> None:
+        """These have no part in a target's plan any more, though they live: what they met there is kept."""
+        for profile in profiles:
+            self.past.add(profile, Ended(target.key, target.earlier.of(profile)))
+            target.earlier.forget(profile)
 
     def recount(self, profile: str) -> None:
         """The profile says something else from now on, and what it did is counted from here."""

@@ -62,15 +62,17 @@ class Forcing:
         for target, plan in wanted:
             target.leases |= self._leases(plan)
         await self._takeover.adopt(wanted)
-        heals = [target for target, plan in wanted if plan.empty and _to_heal(target) and _free(target)]
+        heals = [(target, self._left(target, plan)) for target, plan in wanted if plan.empty and _to_heal(target)]
         pushes = [(t, plan) for t, plan in wanted if not plan.empty and differs(t, plan)]
         failures = await _each((target, target.prepare(plan)) for target, plan in pushes)
         if self._refusals.blame(failures, index):
             await self._abort(pushes)
             return None
         ready = [(target, plan) for target, plan in pushes if target.key not in failures]
-        for target in heals:
-            target.healing = asyncio.get_running_loop().create_task(self._heal(target), name=f"heal {target.key}")
+        for target, left in heals:
+            if target.healing is None:
+                healing = self._heal(target, left)
+                target.healing = asyncio.get_running_loop().create_task(healing, name=f"heal {target.key}")
         failed = await self._commit(ready)
         if self._refusals.blame(failed, index):
             return None
@@ -83,7 +85,9 @@ class Forcing:
         times: list[float] = []
 
         async def commit(target: Target, plan: Plan) -> None:
+            left = self._left(target, plan)
             times.append(await target.commit(plan))
+            self._fleet.left(target, left)
 
         failures = await _each((target, commit(target, plan)) for target, plan in ready)
         done = [(target, plan) for target, plan in ready if target.key not in failures]
@@ -117,7 +121,20 @@ class Forcing:
         for target in targets:
             target.prove()
 
-    async def _heal(self, target: Target) -> None:
+    def _left(self, target: Target, plan: Plan) -> frozenset[str]:
+        """Profiles that the target is to hold no more although they say what they said: their peers have gone, say."""
+        states = (self._book.states.get(name) for name in target.profiles - profiles_of(plan))
+        return frozenset(
+            state.name
+            for state in states
+            if state is not None and state.effective is not None and state.published[0] == state.handled
+        )
+
+    async def _heal(self, target: Target, left: frozenset[str]) -> None:
+        """Take everything back; what the profiles met that have ``left`` it is kept."""
+        if left:
+            await target.farewell()
+        ended = {name: target.ended(name) for name in left}
         try:
             await target.heal()
         except ChannelClosed:
@@ -132,6 +149,9 @@ class Forcing:
         finally:
             target.healing = None
             self._healed()
+        if target.plan.empty and self._fleet.targets.get(target.key) is target:
+            for name, one in ended.items():
+                self._fleet.past.add(name, one)
 
     async def _heal_anew(self, target: Target) -> None:
         """After a lost session: a new agent clears the pod, or the old one is asked again, or its lease ends it."""
@@ -178,10 +198,6 @@ def _held(target: Target, plan: Plan) -> frozenset[str]:
 
 def _to_heal(target: Target) -> bool:
     return not target.plan.empty or bool(target.owed)
-
-
-def _free(target: Target) -> bool:
-    return target.healing is None
 
 
 async def _each(work: Iterable[tuple[Target, object]]) -> Failures:

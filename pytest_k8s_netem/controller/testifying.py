@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 REACHED_WITHIN = 15.0
 """Seconds for a pod whose session is lost to be reached again when it is to be read back."""
 DRAINED_WITHIN = 3.0
-"""Seconds for an agent to tell of a duration's end, once its queues have drained for one at most."""
+"""Seconds until an end is known for one that was meant, once queues have drained for one at most."""
+MEANT = ("duration", "request")
+"""Causes of healings that are no loss, if it was this controller who asked."""
 ASKED_AGAIN = 0.05
 """Seconds between two looks at whether it is."""
 
@@ -94,7 +96,7 @@ class Testimony:
 
     async def _pod_evidence(self, target: Target, profile: str) -> PodEvidence | None:
         observed = await self._read_back(target)
-        if observed is not None and observed.healed_by == "duration" and await self._told_so(target):
+        if observed is not None and observed.healed_by in MEANT and await self._told_so(target):
             return None
         if observed is not None:
             plan = target.plan
@@ -122,7 +124,7 @@ class Testimony:
         return None
 
     async def _told_so(self, target: Target) -> bool:
-        """Whether an agent says, when its queues have drained, that what it held had come to its end."""
+        """Whether what was taken back was to end, which is known when its queues have drained."""
         last = time.monotonic() + DRAINED_WITHIN
         while not target.plan.empty and time.monotonic() < last:
             await asyncio.sleep(ASKED_AGAIN)

@@ -173,6 +173,24 @@ def test_killed_after_traffic(pods, send):
     assert run.outcomes == {"passed": 1}, run.output
 
 
+def test_a_peer_that_ends_under_impairment_is_no_mistake(start: Start) -> None:
+    source = """
+import time
+
+def gone(cluster, name):
+    while any(pod.name == name for pod in cluster.pods()):
+        time.sleep(0.01)
+
+@pytest.mark.netem(**SLOW)
+def test_killed_after_traffic(pods, send):
+    send(5)
+    pods.pod("db").delete(grace=0)
+    gone(pods, "db")
+"""
+    run = _run(start, source)
+    assert run.outcomes == {"passed": 1}, run.output
+
+
 def test_a_profile_whose_time_is_over_has_met_what_it_met(start: Start) -> None:
     source = """
 import time

@@ -706,3 +706,53 @@ def test_what_ended_by_its_duration_is_no_loss_while_its_queues_drain() -> None:
         await bed.heal("short")
 
     with_bed(scenario)
+
+
+def towards(app: str, name: str = "slow") -> dict[str, Any]:
+    """As :func:`profile`, of what goes to the pods of an app only."""
+    made = profile(name)
+    made["spec"]["egress"] = [{"to": [{"podSelector": {"matchLabels": {"app": app}}}]}]
+    return made
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_was_met_before_the_last_peer_went_stays_known(beside: bool) -> None:
+    """Whether the pod is healed then, or another profile holds it still."""
+
+    async def scenario(bed: Bed) -> None:
+        for pod in ("web-0", "db-0"):
+            await bed.pod(pod)
+        await bed.api.create(TRAFFICPROFILES, towards("db"))
+        await waiting.verified(bed.api, "slow", 1, 10)
+        if beside:
+            await bed.apply("other")
+        await bed.api.delete(PODS, "db-0", "default", grace=0)
+        await until(lambda: len(bed.delays("web-0")) == beside)
+        found = await bed.controller.evidence("slow")
+        assert (found.pods, found.gaps) == ({}, ())
+        met = 14 if beside else 7  # the fake's counters say 7 under each plan
+        assert [(one.pod, one.effect.packets, one.known) for one in found.ended] == [("default/web-0", met, True)]
+        for name in ("slow", "other") if beside else ("slow",):
+            await bed.heal(name)
+
+    with_bed(scenario)
+
+
+def test_a_healing_under_way_is_no_loss() -> None:
+    async def scenario(bed: Bed) -> None:
+        for pod in ("web-0", "db-0"):
+            await bed.pod(pod)
+        await bed.api.create(TRAFFICPROFILES, towards("db"))
+        await waiting.verified(bed.api, "slow", 1, 10)
+        drained = bed.agent.hold["heal"] = asyncio.Event()
+        await bed.api.delete(PODS, "db-0", "default", grace=0)
+        await until(lambda: ("heal", "default/web-0") in bed.agent.ops)
+        bed.agent.plans.clear()  # filters go at once, the answer comes when queues have drained
+        asked = bed.agent.ops.count(("observe", "default/web-0"))
+        evidence = asyncio.create_task(bed.controller.evidence("slow"))
+        await until(lambda: bed.agent.ops.count(("observe", "default/web-0")) > asked)
+        drained.set()
+        assert (await evidence).pods == {}
+        await bed.heal()
+
+    with_bed(scenario)
