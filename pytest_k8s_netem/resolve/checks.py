@@ -48,6 +48,8 @@ GRACE = 200 * MILLISECOND
 """How long a loaded machine may take to answer, beyond the delay that is set."""
 SILENCE = 100 * MILLISECOND
 """How long to listen, beyond the delay that is set, where no answer may come."""
+LONGEST = 15_000 * MILLISECOND
+"""How long an answer may be waited for; beyond, a setup would take longer than anybody waits, and is read back only."""
 TIMER = 100_000
 """ns by which a round trip may seem shorter than it was: clocks of engine and prober are not read at one moment."""
 SKEW = 500
@@ -154,11 +156,11 @@ def met_class(index: Index, pod_key: str, stage: Stage, out: Packet) -> Class | 
 
 
 def _check(stage: Stage, met: Class, kind: _Kind, address: str, seen: Expected) -> Check | None:
-    """The probe with its bounds; None if nothing would ever come to the stage."""
+    """The probe with its bounds; None if nothing would ever come to the stage, or its answer too late."""
     whole = seen.round_trip
     before = in_a_row(leg.outcome for leg in seen.legs[:-1])
     ingress = stage.direction is Direction.INGRESS
-    if ingress and before.loss_high >= 1:
+    if (ingress and before.loss_high >= 1) or whole.high > LONGEST:
         return None
     count = _count(whole)
     return Check(

@@ -183,6 +183,24 @@ def test_a_handle_that_is_asked_for_too_late_is_an_error(suite):
     result.stdout.fnmatch_lines(["netem_profile was asked for while the test was being set up or ran*"] * 2)
 
 
+def test_a_runs_seed_repeats_its_random_choices(suite):
+    source = """
+    @pytest.mark.netem(delay="1ms", count=1, inert="ignore")
+    @pytest.mark.parametrize("number", range(6))
+    def test_chosen(people, netem_profile, number):
+        print("CHOSEN", *netem_profile.record.pods)
+    """
+
+    def chosen(seed: int) -> list[str]:
+        result = suite(source, "-s", f"--netem-seed={seed}")
+        result.assert_outcomes(passed=6)
+        return [line.partition("CHOSEN ")[2] for line in result.outlines if "CHOSEN" in line]
+
+    first = chosen(5)
+    assert chosen(5) == first
+    assert chosen(6) != first
+
+
 def test_two_profiles_need_the_plural(suite):
     result = suite(
         """

@@ -119,3 +119,10 @@ def test_jitter_is_the_half_width_of_a_uniform_spread(netem, ann, bob):
         times = spread(ann, bob, 30)
     assert min(times) >= MS - 150
     assert max(times) - min(times) > 60, "30 draws within a fifth of the spread: less than once in 10^18"
+
+
+@pytest.mark.parametrize("slow", [{"delay": "60s"}, {"rate": "8bit"}])
+def test_what_no_probe_can_wait_for_is_read_back(netem, ann, bob, slow):
+    with netem.impair(**slow, pods="app=ann", to="app=bob", inert="ignore") as block:
+        assert block.record.proof == {"read-back"}
+        assert took(ann, bob, within=0.5) == float("inf")
