@@ -23,7 +23,7 @@ TESTS = 2000
 
 @pytest.mark.needs("root")
 def test_agent() -> None:
-    starts, memory = [], []
+    bare, starts, memory = [], [], []
     for _ in range(15):
         start = time.perf_counter()
         agent = Agent()
@@ -32,9 +32,7 @@ def test_agent() -> None:
         rollup = Path(f"/proc/{agent.process.pid}/smaps_rollup").read_text().split("\n")
         memory.append(next(int(line.split()[1]) / 1024 for line in rollup if line.startswith("Rss")))
         agent.close()
-    bare = [
-        milliseconds(lambda: subprocess.run([sys.executable, "-I", "-S", "-c", "0"], check=True)) for _ in range(15)
-    ]
+        bare.append(milliseconds(lambda: subprocess.run([sys.executable, "-I", "-S", "-c", "0"], check=True)))
     table("a process", {"python -I -S -c 0": bare, "agent, until it answers hello": starts})
     say(f"agent, idle: {median(memory):.1f} MiB resident")
 
