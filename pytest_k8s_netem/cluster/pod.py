@@ -168,7 +168,10 @@ class Pod:
     def _spawn(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes, container: str) -> Process:
         if isinstance(argv, str):
             raise ConfigError(f"argv is a list of words, not one string: {argv.split()!r}")
-        started = self._provider.spawn(self.object, list(argv), container=container, env=env, stdin=stdin)
+        words = list(argv)
+        if not words or not all(isinstance(word, str) for word in words):
+            raise ConfigError(f"argv is a list of words, the program first, not {words!r}")
+        started = self._provider.spawn(self.object, words, container=container, env=env, stdin=stdin)
         return Process(self._portal, f"{self.namespace}/{self.name}", self._portal.call(started))
 
     def logs(self, container: str = "") -> str:

@@ -11,7 +11,7 @@ import pytest
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import PODS
 from pytest_k8s_netem.cluster.pod import Pod
-from pytest_k8s_netem.errors import ApiError, ClusterError, NetemError
+from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError, NetemError
 from pytest_k8s_netem.run.portal import Portal
 
 
@@ -85,3 +85,9 @@ def test_a_command_that_survives_sigkill_is_told(pod: Pod, monkeypatch: pytest.M
     monkeypatch.setattr("pytest_k8s_netem.cluster.pod.KILLED_WITHIN", 0.01)
     with pytest.raises(ClusterError, match="a command in default/web goes on after SIGKILL"):
         pod.spawn(["serve"]).stop(timeout=0.01)
+
+
+@pytest.mark.parametrize("argv", ["ls -l", [], ["sleep", 1]])
+def test_a_command_is_a_list_of_words(argv: Any, portal: Portal) -> None:
+    with pytest.raises(ConfigError, match="argv is a list of words"):
+        Pod(Provider(Running(None)), portal, "default", "web").exec(argv)  # type: ignore[arg-type]
