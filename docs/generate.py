@@ -309,10 +309,12 @@ CONSTANTS = (
     ("cluster.imposition", "VERIFY_WITHIN", "s", "an impairment must be proven within, else the test is an error"),
     ("resolve.checks", "GRACE", "ns", "a probe waits for its answer, beyond the delay that is set"),
     ("resolve.checks", "SILENCE", "ns", "a probe listens where all is lost, beyond the delay that is set"),
+    ("resolve.checks", "LONGEST", "ns", "a probe is waited for at most; what is slower is read back only"),
     ("resolve.checks", "SHARE", "share", "loss from which a probe looks at the share lost"),
     ("resolve.checks", "ALPHA", "chance", "false alarms of one bound of a probe"),
     ("judge.intervals", "ALPHA", "chance", "false alarms of `assert_loss`"),
     ("cluster.measuring", "TOLERANCE", "share", "`assert_rate` with one rate allows a difference of"),
+    ("cluster.measuring", "FASTEST", "bit/s", "`assert_rate` measures at most"),
     ("cluster.measuring", "MEDIAN_OF", "", "round trips that `assert_rtt(median=)` measures for each pair"),
     ("cluster.measuring", "P99_OF", "", "round trips that `assert_rtt(p99=)` measures for each pair"),
     ("controller.evidence", "LATE", "s", "a pod that joins later may run unimpaired for"),
@@ -347,7 +349,12 @@ def constants() -> str:
 def _valued(value: float, unit: str) -> str:
     if unit == "ns":
         return f"{value / 1e9:g} s" if value >= 1e9 else f"{value / 1e6:g} ms"
-    words = {"share": f"{value:.0%}", "chance": f"1 in {1 / value:,.0f}", "s": f"{value:g} s"}
+    words = {
+        "share": f"{value:.0%}",
+        "chance": f"1 in {1 / value:,.0f}",
+        "s": f"{value:g} s",
+        "bit/s": f"{value / 1e6:g} Mbit/s",
+    }
     return words.get(unit, f"{value:,}")
 
 

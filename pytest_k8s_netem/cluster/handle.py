@@ -120,7 +120,10 @@ class NetemProfile:
         self._portal.call(self._measuring.assert_loss(self._imposition, share))
 
     def assert_rate(self, rate: str | tuple[str, str]) -> None:
-        """Assert that full-size packets come through at this rate (within 10 %), or between these two."""
+        """Assert that full-size packets come through at this rate (within 10 %), or between these two.
+
+        Probes see no more than 100mbit.
+        """
         self._portal.call(self._measuring.assert_rate(self._imposition, rate))
 
 

@@ -7,7 +7,7 @@ from lanes import LATE, late
 
 from pytest_k8s_netem.errors import ConfigError, NotApplied
 
-pytestmark = [pytest.mark.needs("netns"), pytest.mark.usefixtures("by_engine")]
+pytestmark = [pytest.mark.needs("netns"), pytest.mark.usefixtures("by_engine", "people")]
 
 PAIR = {"pods": "app=ann", "to": "app=bob", "inert": "ignore", "unexercised": "ignore"}
 
@@ -119,6 +119,17 @@ def test_assert_rate_takes_the_forms_of_the_marker(netem_profile):
         netem_profile.assert_rate("8mbit")
     with pytest.raises(ConfigError, match=r'"2mbps".*mbit'):
         netem_profile.assert_rate("2mbps")
+
+
+@pytest.mark.netem(rate="20mbit", **PAIR)
+def test_assert_rate_of_a_fast_link(netem_profile):
+    """A train takes 20 ms here, in which any machine may be busy for two."""
+    for _ in range(5):
+        netem_profile.assert_rate("20mbit")
+    with pytest.raises(AssertionError, match=r"asked 36mbit to 44mbit, measured"):
+        netem_profile.assert_rate("40mbit")
+    with pytest.raises(ConfigError, match=r'rate="1gbit": probes see no more than 100mbit'):
+        netem_profile.assert_rate("1gbit")
 
 
 @pytest.mark.netem(delay="20ms", **PAIR)
