@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.cluster.handle import NetemProfile, NetemProfiles
     from pytest_k8s_netem.cluster.impaired import ImpairedTest
     from pytest_k8s_netem.cluster.session import Choices, Session
-    from pytest_k8s_netem.options import Settings
 
 APPLY_LAST = "_netem_last"
 APPLY_FIRST = "_netem_first"
@@ -49,7 +48,7 @@ def _netem_session(request: pytest.FixtureRequest) -> Iterator[Session]:
     request.config.stash[WATCH]()
     settings = request.config.stash[SETTINGS]
     with _refusals(settings.missing):
-        opened = session.open_session(_choices(settings), request.config.stash.setdefault(AT_END, []).append)
+        opened = session.open_session(_choices(request.config), request.config.stash.setdefault(AT_END, []).append)
     request.config.stash[SESSION] = opened
     request.config.stash[ARTIFACTS] = _artifacts(request)
     yield opened
@@ -88,9 +87,11 @@ def _artifacts(request: pytest.FixtureRequest) -> Callable[[], Path]:
     return lambda: Path(factory.getbasetemp(), "netem")
 
 
-def _choices(settings: Settings) -> Choices:
+def _choices(config: pytest.Config) -> Choices:
     from pytest_k8s_netem.cluster.session import Choices
 
+    settings = config.stash[SETTINGS]
+    worker = getattr(config, "workerinput", {})  # of xdist
     return Choices(
         settings.provider,
         settings.engine,
@@ -111,6 +112,7 @@ def _choices(settings: Settings) -> Choices:
         settings.controller,
         k3s_image=settings.k3s_image,
         evidence=settings.evidence != "never",
+        xdist=(str(worker.get("testrunuid", "")), str(worker.get("workerid", ""))),
     )
 
 

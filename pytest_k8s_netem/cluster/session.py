@@ -67,6 +67,7 @@ class Choices:
     :ivar controller: ``cluster``, ``process``, or ``auto``: the one in the cluster, where there is one.
     :ivar allow_namespaces: whose pods may be impaired though this run did not make them; ``*`` = of all.
     :ivar k3s_image: of provider k3s. :ivar evidence: whether failing tests are looked at.
+    :ivar xdist: the run's uid and the worker's name, in a worker of xdist.
     """
 
     provider: str = "local"
@@ -88,6 +89,7 @@ class Choices:
     controller: str = "auto"
     k3s_image: str = ""
     evidence: bool = True
+    xdist: tuple[str, str] = ("", "")
 
 
 class Session:
@@ -95,7 +97,7 @@ class Session:
 
     def __init__(self, choices: Choices) -> None:
         self.choices = choices
-        self.identity = Identity.of()
+        self.identity = Identity.of(uid=choices.xdist[0], worker=choices.xdist[1])
         self.directory = RunDirectory(self.identity)
         self.portal = Portal()
         self.events = EventLog()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOCK = "lock"
 WITNESS = "witness"
 """In a run's directory: the socket on which it says what it impairs."""
+HELD_WITHIN = 10.0
+"""Seconds for the lock of a new directory to be free: who sweeps holds it for a moment."""
 YOUNG = 60.0
 """Seconds for which a directory without a lock file may still be in the making."""
 
@@ -53,7 +55,7 @@ class RunDirectory:
     def path(self) -> Path:
         """The directory, mode 0700, locked by flock(2).
 
-        :raises ProviderError: if its parent belongs to somebody else.
+        :raises ProviderError: if its parent belongs to somebody else, or a living process has one of that name.
         """
         if self._path is None:
             private(self._base)
@@ -124,13 +126,29 @@ def _take(path: Path) -> IO[bytes] | None:
         lock = (path / LOCK).open("ab")
     except FileNotFoundError:
         return None
-    import fcntl  # not on Windows, where this module is imported too
-
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not _locked(lock):
+        lock.close()
+        raise ProviderError(f"{path} is another living process's, which was given the same name")
     if os.fstat(lock.fileno()).st_nlink:
         return lock
     lock.close()
     return None
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    """Hold it; False if another process does for longer than a sweep looks at it."""
+    import fcntl  # not on Windows, where this module is imported too
+
+    end = time.monotonic() + HELD_WITHIN
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def _alive(path: Path) -> bool:

@@ -35,12 +35,15 @@ class Identity:
     owner: str = ""
 
     @classmethod
-    def of(cls, environ: Mapping[str, str] = os.environ) -> Identity:
-        """This process's; xdist tells its workers run and worker by environment."""
-        uid = environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    def of(cls, environ: Mapping[str, str] = os.environ, *, uid: str = "", worker: str = "") -> Identity:
+        """This process's.
+
+        :param uid: of the run, and ``worker``, as xdist tells its workers; not by environment, which a run that a test
+            starts inherits.
+        """
         run = hashlib.sha256(uid.encode()).hexdigest()[:8] if uid else secrets.token_hex(4)
         user = next((environ[name] for name in ("USER", "LOGNAME", "USERNAME") if environ.get(name)), "somebody")
-        return cls(run, environ.get("PYTEST_XDIST_WORKER", ""), label_value(f"{user}.{socket.gethostname()}"))
+        return cls(run, worker, label_value(f"{user}.{socket.gethostname()}"))
 
     @classmethod
     def named(cls, name: str, environ: Mapping[str, str] = os.environ) -> Identity:

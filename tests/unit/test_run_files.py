@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_k8s_netem.errors import NetemError, ProviderError
-from pytest_k8s_netem.run import events, identity
+from pytest_k8s_netem.run import directory, events, identity
 from pytest_k8s_netem.run.directory import RunDirectory, base_directory, dead_directories
 from pytest_k8s_netem.run.identity import Identity, label_value
 from pytest_k8s_netem.run.signals import Terminated, Termination
@@ -33,11 +33,26 @@ def wait_for(condition: Any, what: str) -> None:
 
 
 def test_workers_of_one_run_share_its_id() -> None:
-    one = Identity.of({"PYTEST_XDIST_TESTRUNUID": "abc", "PYTEST_XDIST_WORKER": "gw0", "USER": "me"})
-    two = Identity.of({"PYTEST_XDIST_TESTRUNUID": "abc", "PYTEST_XDIST_WORKER": "gw1", "USER": "me"})
+    one = Identity.of({"USER": "me"}, uid="abc", worker="gw0")
+    two = Identity.of({"USER": "me"}, uid="abc", worker="gw1")
     assert one.run == two.run
     assert (one.name, two.name) == (f"{one.run}-gw0", f"{one.run}-gw1")
     assert Identity.of({}).run != Identity.of({}).run
+    inherited = {"PYTEST_XDIST_TESTRUNUID": "abc", "PYTEST_XDIST_WORKER": "gw0"}
+    assert Identity.of(inherited).name != one.name, "a run that a worker's test starts is one of its own"
+
+
+def test_a_name_that_a_living_process_has_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "HELD_WITHIN", 0.05)
+    first, second = (RunDirectory(Identity("abc", "gw0"), tmp_path / "runs") for _ in range(2))
+    assert first.path.exists()
+    with pytest.raises(ProviderError, match="abc-gw0 is another living process's"):
+        second.path  # noqa: B018 - it is made by that
+    first.remove()
+    assert second.path.exists()
+    second.remove()
 
 
 def test_labels_are_valid_and_tell_when_they_expire() -> None:
