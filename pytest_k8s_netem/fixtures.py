@@ -113,6 +113,7 @@ def _choices(config: pytest.Config) -> Choices:
         k3s_image=settings.k3s_image,
         evidence=settings.evidence != "never",
         xdist=(str(worker.get("testrunuid", "")), str(worker.get("workerid", ""))),
+        folder=config.rootpath,
     )
 
 

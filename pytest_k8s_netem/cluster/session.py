@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from pytest_k8s_netem.api.protocol import NAMESPACES
 from pytest_k8s_netem.cluster import readiness
@@ -32,7 +33,6 @@ from pytest_k8s_netem.run.signals import Termination
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
     from typing import Any
 
     from pytest_k8s_netem.cluster.findings import Finding
@@ -68,6 +68,7 @@ class Choices:
     :ivar allow_namespaces: whose pods may be impaired though this run did not make them; ``*`` = of all.
     :ivar k3s_image: of provider k3s. :ivar evidence: whether failing tests are looked at.
     :ivar xdist: the run's uid and the worker's name, in a worker of xdist.
+    :ivar folder: where blocks outside any test look for profiles' files.
     """
 
     provider: str = "local"
@@ -90,6 +91,7 @@ class Choices:
     k3s_image: str = ""
     evidence: bool = True
     xdist: tuple[str, str] = ("", "")
+    folder: Path = Path()
 
 
 class Session:

@@ -33,5 +33,5 @@ class WideImpairments(ImpairedTest):
 
 def wide(session: Session, namespace: str) -> Netem:
     """What impairs pods of a namespace for the length of blocks of any scope."""
-    reader = replace(session.reader(namespace, namespace, ()), labels=session.identity.labels())
+    reader = replace(session.reader(namespace, namespace, (session.choices.folder,)), labels=session.identity.labels())
     return Netem(session, reader, WideImpairments(session, "", reader, Strictness()), RUN_LEVEL)

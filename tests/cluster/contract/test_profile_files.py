@@ -44,6 +44,22 @@ def test_rootdir_is_where_it_is_looked_for_next(suite, pytester):
     suite("def test_other(): pass").assert_outcomes(passed=2)
 
 
+def test_blocks_of_any_scope_look_in_rootdir(suite, pytester, monkeypatch):
+    written(pytester)
+    pytester.makeini("[pytest]\n")
+    monkeypatch.chdir(pytester.mkdir("deep"))
+    source = """
+    @pytest.fixture(scope="module")
+    def wan(people):
+        with people.impair(profile="wan.yaml"):
+            yield
+
+    def test_it(wan, ann, bob):
+        assert late(ann, bob)
+    """
+    suite(source, "..").assert_outcomes(passed=1)
+
+
 def test_a_file_that_is_nowhere_names_both_places(suite, pytester):
     pytester.makeini("[pytest]\n")
     (pytester.path / "deep").mkdir()
