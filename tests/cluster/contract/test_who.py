@@ -79,6 +79,24 @@ def test_forms_of_to(impair, ann, bob, cid, form):
         assert not late(ann, cid)
 
 
+@pytest.mark.parametrize("form", ["app=bob", "pod/bob", "{ip}", "{ip}/32", ["{ip}", "app=nobody"]])
+def test_forms_of_from(impair, ann, bob, cid, form):
+    parts = [part.format(ip=address(bob)) for part in ([form] if isinstance(form, str) else form)]
+    with impair(pods="app=ann", from_=parts):
+        assert late(bob, ann)
+        assert not late(cid, ann)
+
+
+@pytest.mark.parametrize(("form", "other"), [("{}", False), ("{}/128", False), ("fd00::/8", True), ("::/0", True)])
+def test_addresses_of_the_newer_family_mean_packets_of_it_only(impair, ann, bob, cid, form, other):
+    if len(ann.ips) < 2:
+        pytest.skip("this kernel gives pods no IPv6 address")
+    with impair(pods="app=ann", to=form.format(address(bob, 6))):
+        assert late(ann, bob, family=6)
+        assert late(ann, cid, family=6) is other
+        assert not late(ann, bob)
+
+
 def test_a_node_stands_for_its_addresses_not_its_pods(impair, people, ann, bob):
     with impair(pods="app=ann", to=f"node/{bob.node}"):
         assert not late(ann, bob)
