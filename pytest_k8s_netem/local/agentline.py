@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -33,13 +32,7 @@ class AgentLine:
         self.end()
         ours, theirs = socket.socketpair()
         theirs.set_inheritable(True)
-
-        def body() -> int:
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            os.execv(argv[0], [*argv, "--admin-fd", str(theirs.fileno())])
-
-        self._processes.run(process, [log, theirs.fileno()], body)
+        self._processes.program(process, [*argv, "--admin-fd", str(theirs.fileno())], log)
         theirs.close()
         self.stream = FdStream(ours)
         left = len(pods)

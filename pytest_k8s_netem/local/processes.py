@@ -80,6 +80,11 @@ class Processes:
             self._boxes[wanted.box] = box
         self._add(wanted.name, pid)
 
+    def program(self, name: int, argv: Sequence[str], log: int) -> None:
+        """Start a program of ours beside the pods; it inherits what is marked to be, and writes to a log."""
+        command = sandbox.Command(argv, os.environ, ".")
+        self._add(name, sandbox.spawn(command, (0, log, log)))
+
     def run(self, name: int, keep: Sequence[int], body: Callable[[], int]) -> None:
         """Run a function in a forked child that keeps only some descriptors; its result is the exit status."""
         pid = os.fork()
