@@ -1,8 +1,8 @@
 """``python tests/guest_lane.py [TESTS]``: pytest --netem-guest where a guest can run; elsewhere say what is missing.
 
-Without arguments it runs what is measured by engine, on the one that only this kernel has; ``--all`` adds what is
-judged by engine, in a second guest beside the first: a guest has one CPU. A stranger's machine without user-mode-linux
-passes with a word; ``NETEM_TESTS_MISSING=fail`` (CI) makes it a failure.
+Without arguments it runs all that asks which engine there is, on the one that only this kernel has. A guest has one
+CPU: what is measured and what is judged are two guests, beside each other where there are two CPUs. A stranger's
+machine without user-mode-linux passes with a word; ``NETEM_TESTS_MISSING=fail`` (CI) makes it a failure.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from pytest_k8s_netem.guest.needs import requirements
 
 MEASURED = ("-k", "not userspace", "tests/dataplane", "tests/cluster/effects", "tests/cluster/test_examples.py")
 JUDGED = ("-k", "kernel and not userspace and not mutations", "tests/cluster/contract", "tests/faults")
-"""What each guest runs; the rest does not ask which engine it is."""
+"""What each guest runs; the rest does not ask which engine it is. The mutations are the lane local's."""
 
 
 def main() -> int:
@@ -34,28 +35,49 @@ def main() -> int:
 
 def shares(said: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """What the arguments mean, a guest each."""
-    if said == ("--all",):
-        return MEASURED, JUDGED
-    return (said or MEASURED,)
+    return (said,) if said else (MEASURED, JUDGED)
 
 
 def run(shares: tuple[tuple[str, ...], ...]) -> int:
     """Run each share in a guest of its own; the first one's output as it comes, the others' behind it."""
-    pytest = Path(sys.executable).with_name("pytest")
-    first, *others = ([pytest, "--netem-guest", *share] for share in shares)
+    pytest = str(Path(sys.executable).with_name("pytest"))
+    runs = [[pytest, "--netem-guest", *share] for share in shares]
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < len(runs):
+        return _worst([subprocess.run(argv, check=False).returncode for argv in runs])
     with contextlib.ExitStack() as ends:
-        beside = []
-        for argv in others:
-            file = ends.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
-            process = ends.enter_context(subprocess.Popen(argv, stdout=file, stderr=file))
+        begun = []
+        for number, (argv, cpu) in enumerate(zip(runs, cpus, strict=False)):
+            file = ends.enter_context(_kept()) if number else None
+            process = ends.enter_context(_begun(argv, cpu, file))
             ends.callback(process.terminate)
-            beside.append((process, file))
-        statuses = [subprocess.run(first, check=False).returncode]
-        for process, file in beside:
+            begun.append((process, file))
+        statuses = []
+        for process, file in begun:
             statuses.append(process.wait())
-            file.seek(0)
-            sys.stdout.write(file.read())
-    return max(statuses)
+            if file:
+                file.seek(0)
+                sys.stdout.write(file.read())
+    return _worst(statuses)
+
+
+def _worst(statuses: list[int]) -> int:
+    """0 if all are; one that a signal ended has a negative one."""
+    return next(filter(None, statuses), 0)
+
+
+def _kept() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+
+
+def _begun(argv: list[str], cpu: int, output: IO[str] | None) -> subprocess.Popen[bytes]:
+    """A run whose guest has this CPU: each chooses one by itself, and two might choose the same."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        return subprocess.Popen(argv, stdout=output, stderr=output)
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 if __name__ == "__main__":
