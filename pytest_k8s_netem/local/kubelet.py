@@ -14,6 +14,7 @@ from pytest_k8s_netem.local import podspec, podstatus
 from pytest_k8s_netem.local.addresses import MOST_NODES, NodeAddresses
 from pytest_k8s_netem.local.lifecycle import Gate, PodLife, Surroundings, open_gate
 from pytest_k8s_netem.local.names import NameTable, resolv_conf
+from pytest_k8s_netem.resolve.objects import CONTAINERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class Kubelet:
     async def _begin(self, key: str, pod: Object) -> None:
         node = self.nodes.get(pod["spec"]["nodeName"])
         if node is None:
-            await self._refuse(pod)
+            if pod["metadata"]["namespace"] != CONTAINERS:  # an attached container runs where it runs
+                await self._refuse(pod)
             return
         pod = {**pod, "status": dict(pod.get("status") or {})}
         pair = node.take()

@@ -19,6 +19,7 @@ from pytest_k8s_netem.local import deployments
 from pytest_k8s_netem.local.deployments import Deployments
 from pytest_k8s_netem.local.kubelet import Kubelet, Settings
 from pytest_k8s_netem.local.namespaces import Namespaces
+from pytest_k8s_netem.resolve.objects import CONTAINERS
 
 AWAY = ApiError(0, "Unreachable", "the API server does not answer")
 
@@ -196,6 +197,31 @@ def test_a_pod_for_a_node_that_is_not_there_is_told_so(tmp_path: Path) -> None:
             return not (await api.list(PODS, "default")).items
 
         await until(gone)
+
+    play(api, scenario)
+
+
+def test_the_object_of_an_attached_container_is_left_alone(tmp_path: Path) -> None:
+    """It says where it runs, which is no node here; its status is written by who attached it, perhaps before."""
+    api = MemoryApi()
+
+    async def scenario(runtime: Runtime) -> None:
+        host: Any = Host()
+        kubelet = Kubelet(runtime, host, ["n1"], Settings({}, tmp_path))
+        await kubelet.register()
+        await runtime.start()
+        await api.create(NAMESPACES, {"metadata": {"name": CONTAINERS}})
+        spec = {"nodeName": "docker", "containers": [{"name": "redis", "image": "redis"}]}
+        await api.create(PODS, {"metadata": {"name": "redis"}, "spec": spec}, CONTAINERS)
+        await api.patch(PODS, "redis", {"status": {"phase": "Running"}}, CONTAINERS, subresource="status")
+        web = {"nodeName": "n9", "containers": [{"name": "main", "image": "none", "command": ["true"]}]}
+        await api.create(PODS, {"metadata": {"name": "later"}, "spec": web}, "default")
+
+        async def refused() -> bool:
+            return bool((await api.get(PODS, "later", "default")).get("status", {}).get("conditions"))
+
+        await until(refused)
+        assert (await api.get(PODS, "redis", CONTAINERS))["status"] == {"phase": "Running"}
 
     play(api, scenario)
 
