@@ -25,6 +25,7 @@ class Clocks:
         wall = time.time_ns()
         now = time.monotonic_ns()
         least, most = before - wall, now - wall
-        kept = least if self._distance is None else min(max(self._distance, least), most)
+        earlier = self._distance
+        kept = least if earlier is None or earlier > most else max(earlier, least)  # above most: the clock was set
         self._distance = kept
         return now, kept
