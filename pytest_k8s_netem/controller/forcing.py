@@ -52,6 +52,7 @@ class Forcing:
     ) -> None:
         self._keeper, self._book, self._fleet, self._gaps, self._emit = keeper, book, fleet, gaps, emit
         self._refusals, self._takeover, self._mark, self._healed = refusals, takeover, mark, healed
+        self._away: set[tuple[str, str]] = set()
 
     async def push(self, plans: Iterable[tuple[Target, Plan]], index: Index) -> Failures | None:
         """Prepare all, commit together; None: a profile was refused and the round begins again.
@@ -108,6 +109,8 @@ class Forcing:
 
     def _joined(self, name: str, target: Target, held: bool, now: float) -> None:
         state = self._book.states.get(name)
+        held = held or (name, target.uid) in self._away  # it has been rightly without it
+        self._away.discard((name, target.uid))
         if state is not None and not state.fresh and not held and state.started is not None and not state.ended:
             since = max(state.started, self._keeper.running_since.get(target.key, now))
             if not any(gap.pod == target.key for gap in self._gaps.of(name)):
@@ -124,11 +127,14 @@ class Forcing:
     def _left(self, target: Target, plan: Plan) -> frozenset[str]:
         """Profiles that the target is to hold no more although they say what they said: their peers have gone, say."""
         states = (self._book.states.get(name) for name in target.profiles - profiles_of(plan))
-        return frozenset(
+        left = frozenset(
             state.name
             for state in states
             if state is not None and state.effective is not None and state.published[0] == state.handled
         )
+        self._away = {(name, uid) for name, uid in self._away if name in self._book.states}
+        self._away |= {(name, target.uid) for name in left}
+        return left
 
     async def _heal(self, target: Target, left: frozenset[str]) -> None:
         """Take everything back; what the profiles met that have ``left`` it is kept."""

@@ -732,6 +732,12 @@ def test_what_was_met_before_the_last_peer_went_stays_known(beside: bool) -> Non
         assert (found.pods, found.gaps) == ({}, ())
         met = 14 if beside else 7  # the fake's counters say 7 under each plan
         assert [(one.pod, one.effect.packets, one.known) for one in found.ended] == [("default/web-0", met, True)]
+        bed.controller._book.states["slow"].started -= 60  # type: ignore[operator] # it has long been in force
+        bed.controller._keeper.running_since["default/web-0"] -= 60
+        await bed.pod("db-1")
+        await until(lambda: len(bed.delays("web-0")) == 1 + beside)
+        await waiting.verified(bed.api, "slow", 1, 10)
+        assert (await bed.controller.evidence("slow")).gaps == (), "it was without the profile since it had no peer"
         for name in ("slow", "other") if beside else ("slow",):
             await bed.heal(name)
 
