@@ -167,12 +167,15 @@ class Target:
         self._proving = asyncio.get_running_loop().create_task(self._prove(), name=f"proof of {self.key}")
 
     async def observe(self) -> Observed:
-        """Read back now, and judge.
+        """Read back now, and judge; not before a first proof has ended, with which the counters start anew.
+
+        Whoever was told earlier that a profile is verified would send packets that nobody counts.
 
         :raises ImpairmentError: if the agent cannot.
         """
         observed = self._read(await self._session.request("observe", target=self.name))
-        self._judged(observed)
+        if self.verdicts or self.tried or self._proving is None or self._proving.done():
+            self._judged(observed)
         return observed
 
     async def farewell(self) -> None:

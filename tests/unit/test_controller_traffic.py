@@ -708,6 +708,24 @@ def test_what_ended_by_its_duration_is_no_loss_while_its_queues_drain() -> None:
     with_bed(scenario)
 
 
+def test_nothing_is_verified_before_its_first_probe_has_ended() -> None:
+    """A read-back meanwhile would be enough for some profiles, whose packets the end of the probe would forget."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        answered = bed.agent.hold["probe"] = asyncio.Event()
+        await bed.api.create(TRAFFICPROFILES, profile())
+        await until(lambda: ("probe", "default/web-0") in bed.agent.ops)
+        target = bed.controller._fleet.targets["default/web-0"]
+        await target.observe()
+        assert target.verdicts == {}
+        answered.set()
+        await waiting.verified(bed.api, "slow", 1, 10)
+        await bed.heal()
+
+    with_bed(scenario)
+
+
 def towards(app: str, name: str = "slow") -> dict[str, Any]:
     """As :func:`profile`, of what goes to the pods of an app only."""
     made = profile(name)
