@@ -39,6 +39,8 @@ NOT_YET = (
     "it up before the fixtures"
 )
 OVER = f"it has been healed; {NOT_YET}"
+DELETED = "somebody else deleted its TrafficProfile"
+CHANGED = "somebody else changed its TrafficProfile, so the test met something else for a while"
 LOOK_AGAIN = 0.02
 """Seconds between two looks at a proof that is being renewed."""
 HEAL_WITHIN = 15.0
@@ -189,8 +191,16 @@ class Imposition:
             raise NotApplied(f"the impairment {self.name!r} is not in force here: {self._idle}")
 
     async def _note(self, *, probes: bool = False, last: bool = False) -> None:
-        evidence = await self._evidence(settled=last)
         record = self.record
+        if overtaken := await self._overtaken() if last else "":
+            record.problems.append(overtaken)
+            record.blind = True  # what it met as it was said is not known
+        try:
+            evidence = await self._evidence(settled=last)
+        except NotApplied:
+            if not overtaken:
+                raise
+            return
         record.pods |= set(evidence.pods)
         record.spared |= dict.fromkeys(evidence.spared)
         record.notes |= dict.fromkeys(
@@ -212,6 +222,17 @@ class Imposition:
             self._note_ended(evidence.ended)
         if last:
             record.gaps += evidence.gaps
+
+    async def _overtaken(self) -> str:
+        """What somebody else did to the stored object; "" = nothing that is known."""
+        try:
+            async with asyncio.timeout(SETTLE_WITHIN):
+                meta = (await self._provider.api.get(TRAFFICPROFILES, self.key))["metadata"]
+        except (ApiError, TimeoutError) as error:
+            return DELETED if isinstance(error, ApiError) and error.status == 404 else ""
+        if "deletionTimestamp" in meta:
+            return DELETED
+        return "" if meta["generation"] == self._generation else CHANGED
 
     def _note_ended(self, ended: Sequence[Ended]) -> None:
         for one in ended:

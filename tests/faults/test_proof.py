@@ -232,3 +232,41 @@ def test_after(ping):
     assert _outcome(run, "test_after") == ["PASSED"], run.output
     assert "impairment 'netem' no longer held: pod/default/web" in run.output
     assert "its filters are not in the kernel as they were compiled" in run.output
+
+
+def test_a_profile_that_somebody_else_changes_or_deletes(start: Start) -> None:
+    """The network was another one than the test says, whatever is in force at its end."""
+    source = """
+from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
+
+@pytest.fixture
+def others(netem_cluster):
+    "Does something to all profiles, past their handles."
+    api, call = netem_cluster._provider.api, netem_cluster._portal.call
+    def act(method, *more):
+        for one in call(api.list(TRAFFICPROFILES)).items:
+            call(getattr(api, method)(TRAFFICPROFILES, one["metadata"]["name"], *more))
+    return act
+
+@pytest.mark.netem(**SLOW)
+def test_changed(send, others):
+    send()
+    others("patch", {"spec": {"impairment": {"delay": "1ms"}}})
+
+@pytest.mark.netem(**SLOW, inert="ignore")
+def test_deleted(pods, others):
+    others("delete")
+
+@pytest.mark.netem(**SLOW)
+def test_updated(send, netem_profile):
+    netem_profile.update(delay="20ms")
+    with netem_profile.pause():
+        pass
+    send()
+"""
+    run = _run(start, source, "-v")
+    assert _outcome(run, "test_changed") == ["PASSED", "ERROR"]
+    assert "impairment 'netem' no longer held: somebody else changed its TrafficProfile" in run.output
+    assert _outcome(run, "test_deleted") == ["PASSED", "ERROR"]
+    assert "impairment 'netem' no longer held: somebody else deleted its TrafficProfile" in run.output
+    assert _outcome(run, "test_updated") == ["PASSED"]
