@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -263,3 +264,16 @@ def test_a_device_keeps_the_length_of_its_queue(queue: int, space: int, netlink:
     assert netlink.link(index).queue == queue
     [shown] = [link for link in told(space, "ip", "-j", "link") if link["ifname"] == "eth0"]
     assert shown.get("txqlen", 0) == queue
+
+
+def test_packets_are_inside_of_no_device_but_an_ifb(space: int, netlink: Netlink, device: int) -> None:
+    """What others count as received has not stayed in them."""
+    far = netlink.link(netlink.link(device).peer)
+    netlink.set_link(far.index, up=True)
+    with entered(space), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind((far.name, 0))
+        for _ in range(100):  # the kernel sends some of its own, the other way
+            wire.send(bytes(64))
+    [seen] = told(space, "ip", "-j", "-s", "link", "show", "eth0")
+    assert seen["stats64"]["rx"]["packets"] > seen["stats64"]["tx"]["packets"]
+    assert netlink.link(device).inside == 0

@@ -196,10 +196,12 @@ def _link(data: bytes) -> Link:
     _family, _type, index, flags, _change = _IFINFOMSG.unpack_from(data)
     found = by_type(data[_IFINFOMSG.size :])
     received, sent, _, _, _, _, refused, unsent = _STATS.unpack_from(found.get(IFLA_STATS64, bytes(_STATS.size)))
+    kind = string(by_type(found.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b""))
+    inside = received - refused - sent - unsent  # ifb_xmit and ifb_ri_tasklet of drivers/net/ifb.c
     return Link(
         index,
         string(found.get(IFLA_IFNAME, b"")),
-        kind=string(by_type(found.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b"")),
+        kind=kind,
         mtu=number(found.get(IFLA_MTU, b"")),
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         up=bool(flags & IFF_UP),
@@ -208,7 +210,7 @@ def _link(data: bytes) -> Link:
         peer=number(found.get(IFLA_LINK, b"")),
         unsent=unsent,
         queue=number(found.get(IFLA_TXQLEN, b"")),
-        inside=received - refused - sent - unsent,  # ifb_xmit and ifb_ri_tasklet of drivers/net/ifb.c
+        inside=inside if kind == "ifb" else 0,
     )
 
 
