@@ -30,7 +30,7 @@ def read(text: str) -> Any:
     if _PARTS:
         try:
             value, end = _json.make_scanner(_Reading)(bare, 0)  # type: ignore[arg-type] # any that has these names
-        except StopIteration:
+        except (StopIteration, ValueError):  # json says where in the whole text
             end = -1
         if end == len(bare):
             return value

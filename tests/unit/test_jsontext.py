@@ -63,6 +63,7 @@ def finite(text: str) -> float:
 @example("\ufeff{}")
 @example('{"a": 1e999}')
 @example("{} {}")
+@example("{ ")
 @example("[" * 100_000)
 @example("9" * 5000)
 @example('{"a": 1, "a": 2}')
