@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
-from pytest_k8s_netem.controller.evidence import Evidence, PodEvidence
+from pytest_k8s_netem.controller.evidence import Evidence, Gap, PodEvidence
 from pytest_k8s_netem.errors import ImpairmentError, NotApplied
 from pytest_k8s_netem.judge.verdict import judge
 from pytest_k8s_netem.resolve.pairs import pairs
@@ -16,7 +16,7 @@ from pytest_k8s_netem.resolve.select import left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_k8s_netem.controller.evidence import GapBook
     from pytest_k8s_netem.controller.fleet import Fleet
@@ -64,10 +64,11 @@ class Testimony:
         state = await self._caught_up(profile)
         targets = [target for target in self._fleet.targets.values() if profile in target.profiles]
         found = await asyncio.gather(*(self._pod_evidence(target, profile) for target in targets))
+        silent = [target for target, one in zip(targets, found, strict=True) if one is None]
         return Evidence(
             {target.key: one for target, one in zip(targets, found, strict=True) if one is not None},
             self._fleet.past.of(profile),
-            self._gaps.of(profile),
+            (*self._gaps.of(profile), *self._unread(profile, silent)),
             tuple(self._renderer.spared(profile)),
             self._excluded(profile),
             (*self._renderer.notes(profile), *self._gaps.notes(profile)),
@@ -101,10 +102,18 @@ class Testimony:
         if observed is not None:
             plan = target.plan
             return PodEvidence(plan, observed, judge(plan, observed), target.earlier.of(profile))
-        if self._fleet.targets.get(target.key) is target and self._rounds.expected(target.key):
-            for name in target.profiles:  # a pod that is there and cannot be read back may hold anything
-                self._gaps.open(name, target.key, "session", target.lost_at or time.time())
         return None
+
+    def _unread(self, profile: str, silent: Sequence[Target]) -> Iterator[Gap]:
+        """A pod that is there and cannot be read back may hold anything, as far as who asks now can know.
+
+        The book does not hear of it: a later question may find that all was held.
+        """
+        known = {gap.pod for gap in self._gaps.of(profile) if gap.end is None}
+        for target in silent:
+            there = self._fleet.targets.get(target.key) is target and self._rounds.expected(target.key)
+            if there and profile in target.profiles and target.key not in known:
+                yield Gap(target.key, target.lost_at or time.time(), None, "session")
 
     async def _read_back(self, target: Target) -> Observed | None:
         """What a pod holds now; None = it cannot be asked.

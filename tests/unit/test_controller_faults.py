@@ -306,6 +306,24 @@ def test_evidence_of_a_lost_pod_is_waited_for_without_haste(monkeypatch: pytest.
     with_bed(scenario)
 
 
+def test_a_question_that_a_pod_did_not_answer_is_held_against_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask, at any time: what a node that stood still holds is known when it has gone on."""
+    monkeypatch.setattr(testifying, "REACHED_WITHIN", 0.1)
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        answered = bed.agent.hold["observe"] = asyncio.Event()
+        meanwhile = await bed.controller.evidence("slow")
+        assert (meanwhile.pods, [gap.pod for gap in meanwhile.gaps]) == ({}, ["default/web-0"])
+        answered.set()
+        later = await bed.controller.evidence("slow")
+        assert (list(later.pods), later.gaps) == (["default/web-0"], ())
+        await bed.heal()
+
+    with_bed(scenario)
+
+
 def test_a_pod_made_anew_is_not_waited_for_as_the_old_one() -> None:
     async def scenario(bed: Bed) -> None:
         lost = Lost(bed)
