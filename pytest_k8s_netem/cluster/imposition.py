@@ -38,9 +38,9 @@ NOT_YET = (
     'it is set up after all fixtures of the test and healed before them, or when its block begins; when="first" sets '
     "it up before the fixtures"
 )
-OVER = f"it has been healed; {NOT_YET}"
 DELETED = "somebody else deleted its TrafficProfile"
 CHANGED = "somebody else changed its TrafficProfile, so the test met something else for a while"
+OVER = f"it has been healed; {NOT_YET}"
 LOOK_AGAIN = 0.02
 """Seconds between two looks at a proof that is being renewed."""
 HEAL_WITHIN = 15.0

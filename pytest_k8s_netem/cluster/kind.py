@@ -128,9 +128,8 @@ class KindProvider(RemoteProvider):
             return
         if note.exists() and (told := note.read_text()).startswith(FAILED):
             raise ProviderError(f"{told[len(FAILED) :]}; a test of another worker tells all of it")
-        note.write_text(
-            STAYS if self.choices.keep == "always" else MADE
-        )  # before it is true: who is interrupted leaves something to delete
+        # Before it is true: who is interrupted leaves something to delete.
+        note.write_text(STAYS if self.choices.keep == "always" else MADE)
         try:
             await self._make()
         except ProviderError as error:

@@ -155,7 +155,8 @@ def test_a_block(pods, netem):
     assert not re.search(r"impairment 'met'.*met no packet", run.output)
 
 
-def test_a_pod_that_ends_under_impairment_is_no_mistake(start: Start) -> None:
+@pytest.mark.parametrize("ends", ["web", "db"], ids=["pod", "peer"])
+def test_a_pod_or_peer_that_ends_under_impairment_is_no_mistake(ends: str, start: Start) -> None:
     source = """
 import time
 
@@ -166,28 +167,10 @@ def gone(cluster, name):
 @pytest.mark.netem(**SLOW)
 def test_killed_after_traffic(pods, send):
     send(5)
-    pods.pod("web").delete(grace=0)
-    gone(pods, "web")
+    pods.pod(ENDS).delete(grace=0)
+    gone(pods, ENDS)
 """
-    run = _run(start, source)
-    assert run.outcomes == {"passed": 1}, run.output
-
-
-def test_a_peer_that_ends_under_impairment_is_no_mistake(start: Start) -> None:
-    source = """
-import time
-
-def gone(cluster, name):
-    while any(pod.name == name for pod in cluster.pods()):
-        time.sleep(0.01)
-
-@pytest.mark.netem(**SLOW)
-def test_killed_after_traffic(pods, send):
-    send(5)
-    pods.pod("db").delete(grace=0)
-    gone(pods, "db")
-"""
-    run = _run(start, source)
+    run = _run(start, source.replace("ENDS", repr(ends)))
     assert run.outcomes == {"passed": 1}, run.output
 
 
