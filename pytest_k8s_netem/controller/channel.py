@@ -31,6 +31,9 @@ class Channel(Protocol):
     async def unanswered(self) -> None:
         """A request was not answered in time: whoever can end a hung agent does, and the stream ends with it."""
 
+    async def abandon(self) -> None:
+        """End the stream, and begin anew on another one: what is in force goes on meanwhile, while its lease lasts."""
+
     async def close(self) -> None:
         """End the session; the agent heals what it owned."""
 

@@ -65,7 +65,7 @@ class AgentSession:
         try:
             answer = await self.request("hello", role="owner", identity=identity, epoch=epoch)
         except Unanswered:
-            await self.channel.close()
+            await self.channel.abandon()
             raise
         try:
             self._capabilities = CAPABILITIES.decode(answer.get("capabilities"), "capabilities")

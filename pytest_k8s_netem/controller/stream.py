@@ -70,7 +70,7 @@ class StreamChannel:
 
     :param name: whose stream it is, for messages. :param hung: ends an agent that answers no more; None = its lease
         decides, since the way to it may be what is slow.
-    :ivar on_close: called when this end closes it, which nobody then opens anew to go on with what is in force.
+    :ivar on_close: called when this end closes it for good; nobody then opens one to go on with what is in force.
     """
 
     def __init__(
@@ -131,9 +131,13 @@ class StreamChannel:
 
     async def close(self) -> None:
         """See :meth:`Channel.close`; requests under way fail with ChannelClosed."""
-        self._end("closed by the controller")
         if self.on_close is not None:
             self.on_close()
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """See :meth:`Channel.abandon`."""
+        self._end("closed by the controller")
         if self._task is not asyncio.current_task():
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)  # whoever is cancelled here stays so

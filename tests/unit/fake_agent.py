@@ -136,6 +136,9 @@ class FakeChannel:
     async def unanswered(self) -> None:
         """It cannot be ended from here."""
 
+    async def abandon(self) -> None:
+        self.end()
+
     async def close(self) -> None:
         self.end()
 

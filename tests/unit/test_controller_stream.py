@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -159,15 +160,22 @@ def test_a_request_that_was_given_up_does_not_disturb() -> None:
 
 
 def test_a_hello_that_nobody_answers_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent may take it later, and takes but one on each: another attempt needs another stream."""
+    """The agent may take it later, and takes but one on each: another attempt needs another stream.
+
+    That one goes on with what is in force, so this one has not been closed for good.
+    """
     monkeypatch.setattr(AgentSession.request, "__defaults__", (0.05,))
 
     async def scenario(channel: StreamChannel, peer: Peer) -> None:
+        for_good = channel.on_close = Mock()
         session = AgentSession(channel, lambda *_: None, lambda _: None)
         with pytest.raises(ImpairmentError, match=r"did not answer hello within 0\.05 s"):
             await session.hello("controller", 1)
         assert channel.closed
         assert (await peer.got())["op"] == "hello"
         assert await peer.reader.read() == b""
+        for_good.assert_not_called()
+        await session.close()
+        for_good.assert_called_once_with()
 
     connected(scenario)
