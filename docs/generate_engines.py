@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pytest_k8s_netem.agent.capabilities import SEEDED_SINCE, refused, unpromised
 from pytest_k8s_netem.agent.dataplane.batches import FRAME
 from pytest_k8s_netem.agent.dataplane.chains import MAX_BRANCHES, MAX_JITTER
 from pytest_k8s_netem.agent.dataplane.userspace import SLOW
 from pytest_k8s_netem.model.capabilities import BRANCHES
 from pytest_k8s_netem.model.plan import MAX_CLASSES
+from pytest_k8s_netem.model.promises import SEEDED_SINCE, refused, unpromised
 
 PAGE = Path(__file__).parent / "reference" / "engines.md"
 SEEDED = ".".join(map(str, SEEDED_SINCE))

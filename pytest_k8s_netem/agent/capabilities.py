@@ -6,10 +6,9 @@ import os
 import time
 
 from pytest_k8s_netem.agent.trial import Trial
-from pytest_k8s_netem.model.capabilities import BRANCHES, Capabilities, EngineCapability
+from pytest_k8s_netem.model.capabilities import Capabilities, EngineCapability
+from pytest_k8s_netem.model.promises import refused, unpromised
 
-SEEDED_SINCE = (6, 6)
-"""First Linux whose netem takes a seed (TCA_NETEM_PRNG_SEED)."""
 _NEEDS = {
     "kernel": ("ifb", "netem", "clsact", "filter"),
     "userspace": ("veth", "clsact", "filter", "packet"),
@@ -52,21 +51,6 @@ def _engine(name: str, tried: dict[str, str], release: str) -> EngineCapability:
     )
 
 
-def refused(engine: str, *, branching: bool = True) -> tuple[str, ...]:
-    """What an engine cannot do on any kernel; ``branching``: whether this one has sch_prio.
-
-    The user-space engine can do every field: it is our own model of a packet's fate (:mod:`model.fate`).
-    """
-    return ("ordered", "loss.EveryNth", *(() if branching else (BRANCHES,))) if engine == "kernel" else ()
-
-
-def unpromised(engine: str, release: str) -> tuple[str, ...]:
-    """What an engine takes on this kernel without its full effect."""
-    if engine != "kernel":
-        return ()
-    return ("delay_corr",) if _version(release) >= SEEDED_SINCE else ("delay_corr", "seed")
-
-
 _FIXES = {
     "ifb": ("ifb", "modprobe ifb, or use --netem-engine=userspace"),
     "netem": (
@@ -81,8 +65,3 @@ _FIXES = {
     "packet": ("a packet socket", "give the agent CAP_NET_RAW, modprobe af_packet"),
 }
 """Per need: what it is called, and what to do where it lacks."""
-
-
-def _version(release: str) -> tuple[int, ...]:
-    digits = (part.partition("-")[0] for part in release.split(".")[:2])
-    return tuple(int(part) for part in digits if part.isdigit())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "doctor": "try what this machine can do, and say how to get what is missing",
+    "explain": "say what a marker or a TrafficProfile means, before anything is impaired",
     "observe": "show what is impaired now: of your runs on this machine, or of a cluster",
     "sweep": "remove what runs left that were killed",
     "install": "bring the controller and its webhooks into a cluster, or up to date there",

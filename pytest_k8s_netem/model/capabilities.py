@@ -83,7 +83,7 @@ def check(plan: Plan, capabilities: Capabilities) -> tuple[Problem, ...]:
         _refusal(name, engine, capabilities).under(stage.profile)
         for stage in plan.stages
         for impairment in stage.timeline.impairments
-        for name in _asked(impairment)
+        for name in asked(impairment)
         if name in engine.refuses
     ]
     if BRANCHES in engine.refuses:
@@ -96,7 +96,8 @@ def _refusal(name: str, engine: EngineCapability, capabilities: Capabilities) ->
     return Problem(name, "", why, "leave it out, or choose another engine with --netem-engine")
 
 
-def _asked(impairment: Impairment) -> tuple[str, ...]:
+def asked(impairment: Impairment) -> tuple[str, ...]:
+    """What it wants of an engine, by the names of :attr:`EngineCapability.refuses`."""
     return (*impairment.changed_fields(), f"loss.{type(impairment.loss).__name__}")
 
 

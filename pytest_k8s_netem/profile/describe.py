@@ -27,9 +27,9 @@ def describe(profile: TrafficProfile) -> str:
         return f"nothing, for {pods}"
     if len(sides) == 2 and len(set(sides.values())) == 1:
         (side,) = set(sides.values())
-        return f"{_what(profile, side)}, both directions of {pods}{_whom(side, 'with')}"
+        return f"{_what(profile, side)}, both directions of {pods}{whom(side, 'with')}"
     preposition = {"egress": "to", "ingress": "from"}
-    phrases = [f"{_what(profile, side)}, {way} of {pods}{_whom(side, preposition[way])}" for way, side in sides.items()]
+    phrases = [f"{_what(profile, side)}, {way} of {pods}{whom(side, preposition[way])}" for way, side in sides.items()]
     return "; ".join(phrases)
 
 
@@ -79,7 +79,7 @@ def _loss_model(impairment: Impairment) -> str:
     return f"loss {impairment.loss.mean * 100:.3g}% in bursts"
 
 
-def _whom(side: Side, preposition: str) -> str:
+def whom(side: Side, preposition: str) -> str:
     """`` to app=db tcp/5432``; rules are joined by "or"; nothing where every IP packet is meant."""
     texts = [_rule(rule, preposition) for rule in side.rules]
     return "" if "" in texts else f" {' or '.join(texts)}"

@@ -52,6 +52,16 @@ class Expected:
         return in_a_row(leg.outcome for leg in self.legs)
 
     @property
+    def there(self) -> Outcome:
+        """What the request meets."""
+        return in_a_row(leg.outcome for leg in self.legs[: len(self.legs) // 2])
+
+    @property
+    def back(self) -> Outcome:
+        """What the reply meets."""
+        return in_a_row(leg.outcome for leg in self.legs[len(self.legs) // 2 :])
+
+    @property
     def rtt(self) -> tuple[int, int, int]:
         """Least, mean and greatest RTT that is added, ns."""
         whole = self.round_trip

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pytest_k8s_netem.model.impairment import Impairment
     from pytest_k8s_netem.model.peers import PeerSet
     from pytest_k8s_netem.profile.trafficprofile import Port, Rule, Selection, Side, TrafficProfile
     from pytest_k8s_netem.resolve.services import Front
@@ -28,6 +29,12 @@ EITHER, REMOTE, LOCAL = "either", "remote", "local"
 def side_of(profile: TrafficProfile, direction: Direction) -> Side | None:
     """What the profile does in that direction; None = nothing."""
     return profile.egress if direction is Direction.EGRESS else profile.ingress
+
+
+def impairments(profile: TrafficProfile) -> list[Impairment]:
+    """Every impairment of both sides, at whatever time."""
+    sides = [side for direction in Direction if (side := side_of(profile, direction)) is not None]
+    return [impairment for side in sides for impairment in side.timeline.impairments]
 
 
 def peers_of(profile: TrafficProfile, direction: Direction) -> tuple[Selection, ...]:

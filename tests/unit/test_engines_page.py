@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8s_netem.agent.capabilities import refused, unpromised
 from pytest_k8s_netem.model.capabilities import BRANCHES, Capabilities, EngineCapability, check
 from pytest_k8s_netem.model.impairment import Bernoulli, EveryNth, Impairment
 from pytest_k8s_netem.model.plan import Class, Direction, Plan, Stage
+from pytest_k8s_netem.model.promises import refused, unpromised
 from pytest_k8s_netem.model.timeline import Timeline
 
 SLOW = Impairment(delay=1, limit=10)

@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from matrix import listed
 from road import Road
 
-from pytest_k8s_netem.agent.capabilities import SEEDED_SINCE, _version, probe
+from pytest_k8s_netem.agent.capabilities import probe
 from pytest_k8s_netem.model.capabilities import Capabilities
+from pytest_k8s_netem.model.promises import SEEDED_SINCE, version
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,7 +33,7 @@ def capabilities() -> Capabilities:
 @pytest.fixture
 def lacks(engine: str, capabilities: Capabilities) -> dict[str, str]:
     """What the documented matrix says that this engine cannot do on this kernel."""
-    return listed(engine, _version(capabilities.kernel) >= SEEDED_SINCE)
+    return listed(engine, version(capabilities.kernel) >= SEEDED_SINCE)
 
 
 @pytest.fixture(autouse=True)
