@@ -11,7 +11,7 @@ from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.cluster.record import Record
 from pytest_k8s_netem.controller import waiting
 from pytest_k8s_netem.controller.nothing import NOWHERE
-from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, NotApplied
+from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, NotApplied, TeardownError
 from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.profile.describe import describe
 from pytest_k8s_netem.profile.parse import parse
@@ -85,7 +85,12 @@ class Imposition:
                 await self._note(probes=True)
             except BaseException as error:
                 self._beginning = None
-                await asyncio.shield(self._take_back(error, creating))
+                try:
+                    await asyncio.shield(self._take_back(error, creating))
+                except TeardownError as left:
+                    if isinstance(error, NetemError):  # why it could not begin comes before what is left of it
+                        left.args = (f"{error}\n{left}",)
+                    raise
                 raise
             self.applied, self._beginning = True, None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from contextlib import suppress
 
 from pytest_k8s_netem.controller import inheritance, nothing
-from pytest_k8s_netem.controller.status import MOST_PODS, PODS_EXCLUDED, condition
+from pytest_k8s_netem.controller.status import INTERNAL_ERROR, MOST_PODS, PODS_EXCLUDED, condition
 from pytest_k8s_netem.controller.targets import TRIES
 from pytest_k8s_netem.judge.verdict import READ_BACK
 from pytest_k8s_netem.profile.describe import describe
@@ -63,13 +64,29 @@ class Renderer:
             "targets": [_listed(pod, unverified) for pod in listed],
             "spared": self.spared(state.name),
             "skewMicroseconds": round(state.skew * 1e6),
-            **inheritance.written(
-                state.started,
-                self._rounds.index.world.chosen.get(state.uid),
-                self._gaps.of(state.name),
-                None if state.ended else state.good,
-            ),
+            **self._past(state),
         }
+
+    def failed(self, state: ProfileState, why: str) -> Object:
+        """The status of a profile that could not be looked at, because the controller itself failed."""
+        words = {"Accepted": (INTERNAL_ERROR, why), "Applied": ("NotAccepted", ""), "Verified": ("NotApplied", "")}
+        past: Object = {}
+        with suppress(Exception):  # it may be just this that fails
+            past = self._past(state)
+        return {
+            "observedGeneration": state.generation,
+            "conditions": [condition(kind, None, state.generation, *said) for kind, said in words.items()],
+            **past,
+        }
+
+    def _past(self, state: ProfileState) -> Object:
+        """What a later controller is to find."""
+        return inheritance.written(
+            state.started,
+            self._rounds.index.world.chosen.get(state.uid),
+            self._gaps.of(state.name),
+            None if state.ended else state.good,
+        )
 
     def spared(self, name: str) -> list[str]:
         """What the profile leaves alone, over all its pods."""

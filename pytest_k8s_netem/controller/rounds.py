@@ -6,8 +6,10 @@ import time
 
 from pytest_k8s_netem.controller.attaching import Attaching
 from pytest_k8s_netem.controller.channel import ChannelClosed
+from pytest_k8s_netem.controller.evidence import LATE_BROUGHT
 from pytest_k8s_netem.controller.forcing import Forcing, differs
 from pytest_k8s_netem.controller.refusals import Failures, Refusals
+from pytest_k8s_netem.controller.status import unforeseen
 from pytest_k8s_netem.controller.takeover import Takeover
 from pytest_k8s_netem.controller.world import address, leaving, running
 from pytest_k8s_netem.errors import ImpairmentError
@@ -87,20 +89,30 @@ class Rounds:
             self._book.publish()
             failures = await self._attach()
             self.mark(await self._takeover.orphans())
-            pods = self._take_dirty() | self._change()
-            self.resolutions.update({pod: resolve(pod, self.index) for pod in sorted(pods)})
-            refused = self._refusals.unplannable(self.resolutions, pods)
-            if refused or self._refusals.blame(failures, self.index, attaching=True):
-                self.mark(pods)
-                continue
-            pushed = await self._forcing.push(self._planned(pods), self.index)
-            if pushed is None:
-                self.mark(pods)
-                continue
-            failures |= {pod: error for pod, error in pushed.items() if self.expected(pod)}
-            self._settle(pods, failures)
-            unheld = any(state.unheld for state in self._book.states.values())
-            return not failures and not unheld and not self._book.orphans()
+            self._change()
+            pods = self._take_dirty()
+            try:
+                complete = await self._bring(pods, failures)
+            except Exception as error:
+                self._interrupted(pods, unforeseen(error))
+                raise
+            if complete is not None:
+                return complete
+            self.mark(pods)
+
+    async def _bring(self, pods: set[str], failures: Failures) -> bool | None:
+        """Plans of these pods into force; whether that was all. None: a profile was refused, the round begins again."""
+        self.resolutions.update({pod: resolve(pod, self.index) for pod in sorted(pods)})
+        refused = self._refusals.unplannable(self.resolutions, pods)
+        if refused or self._refusals.blame(failures, self.index, attaching=True):
+            return None
+        pushed = await self._forcing.push(self._planned(pods), self.index)
+        if pushed is None:
+            return None
+        failures |= {pod: error for pod, error in pushed.items() if self.expected(pod)}
+        self._settle(pods, failures)
+        unheld = any(state.unheld for state in self._book.states.values())
+        return not failures and not unheld and not self._book.orphans()
 
     # The world
 
@@ -108,14 +120,16 @@ class Rounds:
         dirty, self._dirty = self._dirty, set()
         return dirty
 
-    def _change(self) -> set[str]:
-        before, self.index = self.index, Index(self._keeper.world)
+    def _change(self) -> None:
+        """Take the world in, and mark the pods that its change affects."""
+        index = Index(self._keeper.world)
+        self.mark(affected(self.index, index))
+        self.index = index
         for key in [key for key in self._fleet.targets if key not in self.index.world.pods]:
             self._fleet.drop(key)
         for key in [key for key in self.resolutions if key not in self.index.world.pods]:
             del self.resolutions[key]
         self.gated &= {pod["metadata"].get("uid") for pod in self.index.world.pods.values()}
-        return set(affected(before, self.index))
 
     def expected(self, key: str) -> bool:
         """Whether a selected pod has to hold its plan: it runs and stays, or waits for just that."""
@@ -195,13 +209,24 @@ class Rounds:
             if profile is not None and not failures.keys() & self.of(state.name) and self.holding(state.name):
                 state.good = profile
 
-    def _fail(self, pod: str, why: str) -> None:
+    def _interrupted(self, pods: set[str], why: str) -> None:
+        """The round ends here by an error that nobody foresaw: the next one has the same to do."""
+        self.mark(pods)
+        selected = profiles_by_pod(self.index)
+        for pod in pods & selected.keys():
+            if self.expected(pod) and not self.holds(pod):
+                self._fleet.troubles[pod] = why
+                self._fail(pod, why, allowed=LATE_BROUGHT)
+
+    def _fail(self, pod: str, why: str, *, allowed: float | None = None) -> None:
+        """Open a gap for profiles in force; with ``allowed``, only once the pod has run so many seconds without."""
         for profile in profiles_by_pod(self.index).get(pod, ()):
             state = self._book.states.get(profile.name)
             if state is not None and state.started is not None:
                 since = max(state.started, self._keeper.running_since.get(pod, time.time()))
                 target = self._fleet.targets.get(pod)
-                if target is None or profile.name not in target.profiles:
+                without = target is None or profile.name not in target.profiles
+                if without and (allowed is None or time.time() - since > allowed):
                     self._gaps.open(profile.name, pod, why, since)
 
     def of(self, name: str) -> frozenset[str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Reconcile = Callable[[str], Awaitable[float | None]]
 """Brings one key to what is declared; returns seconds after which to look again, None = when something changes."""
+CONFLICTS = (404, 409)
+"""Answers of the API that mean that somebody was faster: the next look sees what they did."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Controller:
         self.queue = WorkQueue()
         self._reconcile = reconcile
         self._workers = workers
+        self._last: dict[str, str] = {}
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -47,6 +50,7 @@ class Controller:
                 self._failed(key, error)
             else:
                 self.queue.forget(key)
+                self._last.pop(key, None)
                 if again is not None:
                     self.queue.add_after(key, again)
             finally:
@@ -54,9 +58,11 @@ class Controller:
 
     def _failed(self, key: str, error: Exception) -> None:
         seconds = self.queue.retry(key)
-        conflict = isinstance(error, ApiError) and error.status in (404, 409)
-        level = logging.DEBUG if conflict else logging.WARNING  # somebody was faster: the next round sees it
-        _log.log(level, "%s %s: %s; again in %.2f s", self.name, key, error, seconds, exc_info=not conflict)
+        conflict = isinstance(error, ApiError) and error.status in CONFLICTS
+        level = logging.DEBUG if conflict else logging.WARNING
+        anew = not conflict and self._last.get(key) != repr(error)  # else the traceback was told a moment ago
+        self._last[key] = repr(error)
+        _log.log(level, "%s %s: %s; again in %.2f s", self.name, key, error, seconds, exc_info=anew)
 
 
 class Runtime:

@@ -24,6 +24,8 @@ MOST_PODS = 100
 """Pods that a status lists."""
 PODS_EXCLUDED = "PodsExcluded"
 """Reason of conditions: some of the selected pods can never be impaired."""
+INTERNAL_ERROR = "InternalError"
+"""Reason of Accepted=Unknown: the controller itself failed, in a way that nobody foresaw; it tries again."""
 
 Render = Callable[[str], Object | None]
 """The status that a profile should have now; None = it is not ours to write (any more)."""
@@ -41,6 +43,13 @@ def condition(kind: str, status: bool | None, generation: int, reason: str, mess
         "reason": reason,
         "message": message[:1024],
     }
+
+
+def unforeseen(error: BaseException) -> str:
+    """One line for an error of the controller's own; the traceback is in its log."""
+    text = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"the controller failed with {said}; it tries again, and its log has the traceback"
 
 
 class _Written:

@@ -13,9 +13,9 @@ from pytest_k8s_netem.controller.profiles import ProfileBook
 from pytest_k8s_netem.controller.render import SETTLE, Renderer
 from pytest_k8s_netem.controller.resting import Resting
 from pytest_k8s_netem.controller.rounds import Rounds
-from pytest_k8s_netem.controller.runtime import Runtime
+from pytest_k8s_netem.controller.runtime import CONFLICTS, Runtime
 from pytest_k8s_netem.controller.scripts import Scripts, is_script
-from pytest_k8s_netem.controller.status import StatusWriter
+from pytest_k8s_netem.controller.status import StatusWriter, unforeseen
 from pytest_k8s_netem.controller.testifying import Testimony
 from pytest_k8s_netem.controller.world import WorldKeeper
 from pytest_k8s_netem.errors import ApiError
@@ -111,6 +111,7 @@ class TrafficController:
         self._names = Names(self._keeper.world, self.wake)
         self._tickets: list[asyncio.Future[None]] = []
         self._failures = 0
+        self._failure = ""
 
     # What others ask of it
 
@@ -192,15 +193,24 @@ class TrafficController:
         try:
             complete = await self._rounds.run()
             complete &= await self._let_go()
+            self._names.follow(self._keeper.world.profiles.values())
+        except Exception as error:
+            if not (isinstance(error, ApiError) and error.status in CONFLICTS):
+                self._tell(unforeseen(error))
+            raise
         finally:
             for ticket in tickets:
                 if not ticket.done():
                     ticket.set_result(None)
-        self._names.follow(self._keeper.world.profiles.values())
-        for name in self._book.states:
-            self._status.touch(name)
+        self._tell("")
         self._failures = 0 if complete else self._failures + 1
         return self._book.again() if complete else backoff(self._failures, 0.05)
+
+    def _tell(self, failure: str) -> None:
+        """A round has ended, by an error that nobody foresaw perhaps."""
+        self._failure = failure
+        for name in self._book.states:
+            self._status.touch(name)
 
     async def _let_go(self) -> bool:
         """Profiles that are to go, and are in force nowhere, go; whether all of them could."""
@@ -254,10 +264,20 @@ class TrafficController:
 
     def _render(self, name: str) -> Object | None:
         state: ProfileState | None = self._book.states.get(name)
-        if state is None or state.removed or state.generation != state.handled:
-            return None  # the round that comes speaks
-        if state.deleting and not self._trouble(name):
+        if state is None or state.removed:
             return None
+        try:
+            return self._said(state)
+        except Exception as error:
+            _log.exception("status of TrafficProfile %s", name)
+            return self._renderer.failed(state, unforeseen(error))
+
+    def _said(self, state: ProfileState) -> Object | None:
+        unhandled = state.generation != state.handled
+        if (unhandled or state.deleting) and self._failure:
+            return self._renderer.failed(state, self._failure)
+        if unhandled or (state.deleting and not self._trouble(state.name)):
+            return None  # the round that comes speaks
         return self._renderer.status(state)
 
     def _trouble(self, name: str) -> bool:

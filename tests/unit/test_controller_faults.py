@@ -14,7 +14,8 @@ from test_controller_traffic import Bed, conditions, profile, until, with_bed
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import PODS, TRAFFICPROFILES
-from pytest_k8s_netem.controller import attaching, refusals, testifying, waiting
+from pytest_k8s_netem.controller import attaching, refusals, render, rounds, testifying, waiting
+from pytest_k8s_netem.controller.forcing import Forcing
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
 from pytest_k8s_netem.resolve.view import View
 from pytest_k8s_netem.run import events
@@ -408,3 +409,85 @@ def test_waiting_in_vain_for_the_api_server_says_so() -> None:
             await waiting.gone(api, "slow", 0.05)
 
     asyncio.run(scenario())
+
+
+class Bug:
+    """Makes one function of a module raise what nobody foresaw, while :attr:`there`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.there = True
+        real = getattr(owner, name)
+
+        def buggy(*args: Any, **named: Any) -> Any:
+            if self.there:
+                raise KeyError("no\nsuch thing")
+            return real(*args, **named)
+
+        monkeypatch.setattr(owner, name, buggy)
+
+
+SAID = "the controller failed with KeyError: 'no\\nsuch thing'; it tries again, and its log has the traceback"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(rounds, "resolve"), (rounds, "affected"), (Forcing, "push"), (render.Renderer, "status")]
+)
+def test_an_error_of_the_controllers_own_is_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, owner: Any, name: str
+) -> None:
+    bug = Bug(monkeypatch, owner, name)
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        with pytest.raises(ProofError) as told:
+            await bed.apply(deadline=0.5)
+        assert f"Accepted=Unknown InternalError: {SAID}" in str(told.value)
+        said = [bool(record.exc_info) for record in caplog.records if record.name.endswith("runtime")]
+        assert said[:1] == [True] or name == "status"
+        assert True not in said[1:], "the traceback once is enough"
+        assert "in buggy" in caplog.text
+        bug.there = False
+        bed.controller.wake()
+        obj = await waiting.verified(bed.api, "slow", 1, 10)
+        assert conditions(obj)["Accepted"] == ("True", "Accepted")
+        assert bed.delays("web-0") == [100]
+        assert (await bed.controller.evidence("slow")).gaps == ()
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_healing_that_the_controllers_own_error_keeps_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bug = Bug(monkeypatch, Forcing, "push")
+        with pytest.raises(TeardownError) as told:
+            await bed.heal(deadline=0.5)
+        assert SAID in str(told.value)
+        bug.there = False
+        await waiting.gone(bed.api, "slow", 10)
+
+    with_bed(scenario)
+
+
+def test_a_pod_that_the_controllers_own_error_leaves_unimpaired_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "LATE_BROUGHT", 0.05)
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.apply()
+        bug = Bug(monkeypatch, rounds, "resolve")
+        await bed.pod("web-1")
+        await until(lambda: bool(bed.seen(events.GapOpened)))
+        (gap,) = (await bed.controller.evidence("slow")).gaps
+        assert (gap.pod, gap.end, gap.cause) == ("default/web-1", None, SAID)
+        status = (await bed.api.get(TRAFFICPROFILES, "slow"))["status"]
+        assert [one["message"] for one in status["targets"] if not one["verified"]] == [SAID]
+        bug.there = False
+        await until(lambda: bed.delays("web-1") == [100])
+        (gap,) = (await bed.controller.evidence("slow")).gaps
+        assert gap.end is not None
+        await bed.heal()
+
+    with_bed(scenario)

@@ -13,7 +13,7 @@ from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Kind, Object
 from pytest_k8s_netem.cluster import imposition as impositions
 from pytest_k8s_netem.cluster.imposition import Imposition, abandon_all, begin_all
-from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, ProofError
+from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, ProofError, TeardownError
 from pytest_k8s_netem.profile.arguments import from_arguments
 
 ERRORS = [partial(ApiError, 503, "ServiceUnavailable"), ConfigError, ProofError]
@@ -194,3 +194,20 @@ def test_a_healing_that_was_cancelled_is_done_when_it_is_abandoned(monkeypatch: 
         assert await stored(provider) == []
 
     asyncio.run(scenario())
+
+
+def test_what_cannot_begin_nor_be_healed_says_why_before_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any, **__: Any) -> None:
+        raise ProofError("the controller failed")
+
+    async def stays(*_: Any) -> None:
+        raise TeardownError("TrafficProfile slow was not healed within 15 s")
+
+    monkeypatch.setattr(impositions.waiting, "verified", never)
+    monkeypatch.setattr(impositions.waiting, "gone", stays)
+    with pytest.raises(TeardownError) as told:
+        asyncio.run(imposition(Provider()).begin())
+    assert str(told.value).splitlines() == [
+        "impairment 'slow': the controller failed",
+        "TrafficProfile slow was not healed within 15 s",
+    ]
