@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
 import signal
 import socket
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, NoReturn
+
+STARTED_WITHIN = 5.0
+"""Seconds for a command to start as another user: a lookup in a directory service may take some; all else waits."""
 
 
 class StartError(OSError):
@@ -149,7 +154,11 @@ class Processes:
             if pid == 0:
                 self._to_command(theirs, wanted)
             theirs.close()
-            _await_start(ours)
+            try:
+                _await_start(ours)
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                raise _stuck(wanted) from None
         return pid
 
     def _to_command(self, report: socket.socket, wanted: Start) -> NoReturn:
@@ -196,11 +205,25 @@ def _plain_signals() -> None:
 def _await_start(ours: socket.socket) -> None:
     """Wait, some milliseconds, until the child has become its command.
 
-    :raises StartError: if it could not.
+    :raises StartError: if it could not. :raises TimeoutError: if that does not end.
     """
-    data = b""
-    while chunk := ours.recv(4096):
+    data, end = b"", time.monotonic() + STARTED_WITHIN
+    while True:
+        ours.settimeout(max(0.001, end - time.monotonic()))
+        if not (chunk := ours.recv(4096)):
+            break
         data += chunk
     if data:
         problem: dict[str, Any] = json.loads(data)
         raise StartError(problem["errno"], problem["why"], problem["name"])
+
+
+def _stuck(wanted: Start) -> StartError:
+    """What is known of a child that neither became its command nor said why."""
+    (pod, container), command = wanted.box, wanted.command
+    user = f"user {command.uid}" if command.uid is not None else f"group {command.gid}"
+    why = f"container {container} of pod/{pod.partition('/')[2]} did not start as {user} within {STARTED_WITHIN:g} s"
+    if command.gid is None:
+        lookup = f"`getent passwd {command.uid}` may hang on this machine too"
+        why += f"; its group is looked up first: {lookup}, and securityContext.runAsGroup makes that needless"
+    return StartError(errno.ETIMEDOUT, why)
