@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_k8s_netem.guest.needs import own_place
@@ -21,11 +23,12 @@ def evidence_folder(base: Path | None = None) -> Path:
     """For this process's run; not made, for most runs need none. Of those that older runs needed the last stay.
 
     :param base: where this user's are; default: in the directory for temporary files, as far as a guest sees that.
-    :raises ProviderError: if it belongs to somebody else.
+    :raises ProviderError: if it belongs to somebody else, or others could write there.
     """
     temporary = tempfile.gettempdir()
     base = base or Path("/tmp" if own_place(temporary) else temporary, f"netem-evidence-{os.getuid()}")
     if os.path.lexists(base):
+        _close_to_others(base)
         private(base)
         _forget_old(base)
     return base / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -35,6 +38,21 @@ def begun(folder: Path) -> Path:
     """The folder, whose parent is there and this user's alone; in a guest, where all of the host's files are root's."""
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def _close_to_others(base: Path) -> None:
+    """Take away from others that they may look into a directory of ours; one in which they could write stays as it is.
+
+    Earlier versions made it with what the user's umask left.
+    """
+    with suppress(OSError):
+        fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            seen = os.fstat(fd)
+            if seen.st_uid == os.getuid() and not seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                os.fchmod(fd, 0o700)
+        finally:
+            os.close(fd)
 
 
 def _forget_old(base: Path) -> None:

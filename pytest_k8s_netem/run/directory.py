@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_k8s_netem.errors import ProviderError
@@ -114,7 +115,8 @@ def private(base: Path) -> None:
 
     :raises ProviderError: if it is not.
     """
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # a file
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
     seen = base.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o077:
         raise ProviderError(f"{base} is not a directory that this user alone can enter; remove it, or set TMPDIR")

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -387,9 +388,37 @@ def test_evidence_of_a_failed_test_outlives_the_guest_and_that_of_old_runs_goes(
 
 def test_a_folder_of_somebody_else_takes_no_evidence(tmp_path: Path) -> None:
     assert not keeping.evidence_folder(tmp_path / "new").exists()
-    (tmp_path / "link").symlink_to(tmp_path)
+    open_to_all, own, file = tmp_path / "open", tmp_path / "own", tmp_path / "file"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    own.mkdir()
+    own.chmod(0o755)
+    (tmp_path / "link").symlink_to(own)
+    file.touch(0o644)
+    for path in (tmp_path / "link", open_to_all, file):
+        before = path.stat().st_mode
+        with pytest.raises(ProviderError, match="is not a directory that this user alone can enter"):
+            keeping.evidence_folder(path)
+        assert path.stat().st_mode == before
+
+
+@pytest.mark.needs("root")
+def test_a_folder_of_another_user_stays_as_it_is(tmp_path: Path) -> None:
+    base = tmp_path / "theirs"
+    base.mkdir()
+    base.chmod(0o755)
+    os.chown(base, 65534, 65534)
     with pytest.raises(ProviderError, match="is not a directory that this user alone can enter"):
-        keeping.evidence_folder(tmp_path / "link")
+        keeping.evidence_folder(base)
+    assert stat.S_IMODE(base.stat().st_mode) == 0o755
+
+
+def test_an_older_versions_folder_is_closed_to_others(tmp_path: Path) -> None:
+    base = tmp_path / "older"
+    base.mkdir()
+    base.chmod(0o755)
+    assert keeping.evidence_folder(base).parent == base
+    assert stat.S_IMODE(base.stat().st_mode) == 0o700
 
 
 @uml
