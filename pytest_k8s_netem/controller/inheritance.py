@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_k8s_netem.controller.evidence import Gap
+from pytest_k8s_netem.controller.evidence import Gap, condensed
 from pytest_k8s_netem.controller.moments import microtime, unix
 from pytest_k8s_netem.profile.native import render_profile
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ENDED = "Ended"
 """Reason of Applied=False: the profile's duration is over."""
 MOST_GAPS = 20
-"""Gaps that a status lists: the latest."""
+"""Gaps that a status lists: of more the oldest are merged; of those that are not over a later controller finds all."""
 MOST_CHOSEN = 5000
 """Entries of pods chosen once that a status keeps; of more a later controller chooses anew, by the same seed."""
 LONGEST_SPEC = 200_000
@@ -64,8 +64,11 @@ def written(
         found["inForce"] = text
     if chosen is not None and len(chosen) <= MOST_CHOSEN:
         found["chosen"] = sorted(chosen)
-    if listed := [_gap(gap) for gap in gaps][-MOST_GAPS:]:
-        found["gaps"] = listed
+    kept = list(gaps)
+    if len(kept) > MOST_GAPS:
+        kept = sorted(condensed(kept, MOST_GAPS), key=lambda gap: gap.end is None)[:MOST_GAPS]
+    if kept:
+        found["gaps"] = [_gap(gap) for gap in kept]
     return found
 
 
