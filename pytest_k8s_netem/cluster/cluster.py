@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, TRAFFICPROFILES, Kind
-from pytest_k8s_netem.cluster import manifests, readiness
+from pytest_k8s_netem.cluster import declared, manifests, readiness
 from pytest_k8s_netem.cluster.pod import Pod
 from pytest_k8s_netem.errors import ApiError, ClusterError, ConfigError, NetemError
 
@@ -79,14 +79,10 @@ class Cluster:
         """Create the objects of a manifest, or change those that exist.
 
         :param source: a path, YAML or JSON text, an object, or several.
-        :raises ConfigError: naming every field that cannot be honoured; nothing has been made then.
+        :raises ConfigError: naming every field that cannot be honoured, or meant; nothing has been made then.
         :raises ApiError: if one is refused; those that were made before it are deleted again.
         """
-        objects = []
-        for obj in manifests.load(source):
-            kind = manifests.kind_of(obj)
-            own = obj["metadata"].get("namespace") or self._at(namespace)
-            objects.append((kind, self._provider.check(obj), own if kind.namespaced else None))
+        objects = self._checked(source, namespace)
         done: list[Named] = []
         made: list[Named] = []
         try:
@@ -99,6 +95,29 @@ class Cluster:
                 self._delete(made[::-1])
             raise
         return Applied(self, done, made)
+
+    def _checked(self, source: Source, namespace: str) -> list[tuple[Kind, Object, str | None]]:
+        """Each object as this provider takes it, with its kind and where it belongs.
+
+        :raises ConfigError: with the mistakes of all of them.
+        """
+        found, errors = [], []
+        for obj in manifests.load(source):
+            try:
+                kind = manifests.kind_of(obj)
+                taken = self._provider.check(obj)
+                if kind == TRAFFICPROFILES:
+                    self._portal.call(declared.check(self._provider.api, taken))
+            except ConfigError as error:
+                errors.append(error)
+                continue
+            own = obj["metadata"].get("namespace") or self._at(namespace)
+            found.append((kind, taken, own if kind.namespaced else None))
+        if len(errors) > 1:
+            raise ConfigError("\n".join(map(str, errors)))
+        if errors:
+            raise errors[0]
+        return found
 
     async def _put(self, kind: Kind, obj: Object, namespace: str | None) -> tuple[str, bool]:
         """The object's name, and whether it is new."""

@@ -429,16 +429,45 @@ class TestTrafficProfiles:
         applied.delete()
         assert self._median(shop) < 50
 
-    def test_a_bad_one_is_told_with_its_path(self, session: Session, shop: Namespace) -> None:
+    @pytest.mark.parametrize("made", ["alone", "after another", "generated"])
+    def test_a_bad_one_is_refused_with_all_its_mistakes_before_anything_is_made(
+        self, session: Session, shop: Namespace, made: str
+    ) -> None:
         name = f"bad-{shop.name}"[:63]
+        good, bad = profile(f"good-{name}"[:63], shop.name, delay="100ms"), profile(name, shop.name, delay="100")
+        bad["spec"]["egres"] = []
+        if made == "generated":
+            bad["metadata"] = {"generateName": "bad-"}
+        with pytest.raises(ConfigError, match=r"spec\.impairment\.delay") as told:
+            shop.apply([good, bad] if made == "after another" else bad)
+        assert "spec.egres: unknown field; did you mean egress?" in str(told.value)
+        there = session.portal.call(session.provider.api.list(TRAFFICPROFILES)).items
+        assert not {obj["metadata"]["name"] for obj in there} & {name, f"good-{name}"[:63]}
+        assert not [obj for obj in there if obj["metadata"]["name"].startswith("bad-") and made == "generated"]
+
+    def test_a_bad_change_is_refused_and_changes_nothing(self, session: Session, shop: Namespace) -> None:
+        name = f"kept-{shop.name}"[:63]
+        applied = shop.apply(profile(name, shop.name, delay="100ms"))
+        self._verified(session, name, 1)
+        with pytest.raises(ConfigError, match=r"spec\.parameters: belongs to k8s-netem's dialect"):
+            shop.apply({**profile(name, shop.name), "spec": {"parameters": {"netem": {"delay": 0.3}}}})
+        stored = session.portal.call(session.provider.api.get(TRAFFICPROFILES, name))
+        assert stored["metadata"]["generation"] == 1
+        shop.apply({**profile(name, shop.name), "spec": {"impairment": {"delay": "200ms"}}})
+        self._verified(session, name, 2)
+        applied.delete()
+
+    def test_a_bad_one_that_came_past_it_is_told_with_its_path(self, session: Session, shop: Namespace) -> None:
+        name = f"bad-{shop.name}"[:63]
+        api, bad = session.provider.api, profile(name, shop.name, delay="100")
         if session.provider.name not in IN_MEMORY:  # an API server refuses it itself
             with pytest.raises(ApiError, match=r"spec\.impairment\.delay"):
-                shop.apply(profile(name, shop.name, delay="100"))
+                session.portal.call(api.create(TRAFFICPROFILES, bad))
             return
-        applied = shop.apply(profile(name, shop.name, delay="100"))
+        session.portal.call(api.create(TRAFFICPROFILES, bad))
         for attempt in blocking_attempts(30, AssertionError):
             with attempt:
                 obj = session.portal.call(session.provider.api.get(TRAFFICPROFILES, name))
                 accepted = next(c for c in obj["status"]["conditions"] if c["type"] == "Accepted")
                 assert (accepted["status"], "spec.impairment.delay" in accepted["message"]) == ("False", True)
-        applied.delete()
+        session.portal.call(api.delete(TRAFFICPROFILES, name))

@@ -11,14 +11,14 @@ from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 
 
 def declared(scene: Any, client: Any, delay: str = f"{DELAY}ms", **words: Any) -> None:
-    """Apply one of the client's name, for that client.
+    """Make one of the client's name, for that client, past what refuses nonsense on this machine.
 
     :param words: further fields of its impairment.
     """
     where = {"matchLabels": {"kubernetes.io/metadata.name": client.pod.namespace}}
     spec = {"namespaceSelector": where, "podSelector": {"matchLabels": {"app": client.name}}, "egress": [{}]}
     obj = {"apiVersion": "k8s-netem.riasc.eu/v1", "kind": "TrafficProfile", "metadata": {"name": client.name}}
-    scene.cluster.apply({**obj, "spec": {**spec, "impairment": {"delay": delay, **words}}})
+    scene.call("create", TRAFFICPROFILES, {**obj, "spec": {**spec, "impairment": {"delay": delay, **words}}})
 
 
 def deleted(scene: Any, client: Any) -> None:
