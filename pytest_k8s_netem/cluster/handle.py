@@ -73,7 +73,11 @@ class NetemProfile:
         return self._imposition.record
 
     def update(self, **arguments: Any) -> None:
-        """Change some of the marker's arguments; the others stay. ``None`` takes one away."""
+        """Change some of the marker's arguments; the others stay. ``None`` takes one away.
+
+        A ``duration`` counts from the first start of the impairment (after :meth:`pause`, from the end of the pause),
+        not from the change; one that has passed by then ends it.
+        """
         self._change(arguments, self.spec.merged)
 
     def replace(self, **arguments: Any) -> None:

@@ -59,12 +59,14 @@ class Forcing:
 
         :param index: of the world that the plans were made for.
         """
-        wanted = [(target, self._timed(target, plan)) for target, plan in plans]
+        declared = list(plans)
+        wanted = [(target, self._timed(target, plan)) for target, plan in declared]
         for target, plan in wanted:
             target.leases |= self._leases(plan)
         await self._takeover.adopt(wanted)
         heals = [(target, self._left(target, plan)) for target, plan in wanted if plan.empty and _to_heal(target)]
-        pushes = [(t, plan) for t, plan in wanted if not plan.empty and differs(t, plan)]
+        changed = {target.key for target, plan in declared if not plan.empty and differs(target, plan)}
+        pushes = [(target, plan) for target, plan in wanted if target.key in changed]
         failures = await _each((target, target.prepare(plan)) for target, plan in pushes)
         if self._refusals.blame(failures, index):
             await self._abort(pushes)
@@ -74,20 +76,21 @@ class Forcing:
             if target.healing is None:
                 healing = self._heal(target, left)
                 target.healing = asyncio.get_running_loop().create_task(healing, name=f"heal {target.key}")
-        failed = await self._commit(ready)
+        failed = await self._commit(ready, {target.key: dict(plan.durations) for target, plan in declared})
         if self._refusals.blame(failed, index):
             return None
         for target, _ in ready:
             target.prove()
         return failures | failed
 
-    async def _commit(self, ready: list[tuple[Target, Plan]]) -> Failures:
+    async def _commit(self, ready: list[tuple[Target, Plan]], durations: Mapping[str, dict[str, float]]) -> Failures:
         before = {target.key: _held(target, plan) for target, plan in ready}
         times: list[float] = []
 
         async def commit(target: Target, plan: Plan) -> None:
             left = self._left(target, plan)
             times.append(await target.commit(plan))
+            target.durations = durations[target.key]
             self._fleet.left(target, left)
 
         failures = await _each((target, commit(target, plan)) for target, plan in ready)
@@ -191,10 +194,10 @@ class Forcing:
 
 
 def differs(target: Target, plan: Plan) -> bool:
-    """Whether a target is yet to be told this plan."""
+    """Whether a target is yet to be told this plan, with durations as declared: no kernel holds those."""
     if plan.empty or target.plan.empty:
         return plan.empty != target.plan.empty
-    return digest(plan, target.name) != digest(target.plan, target.name)
+    return dict(plan.durations) != target.durations or digest(plan, target.name) != digest(target.plan, target.name)
 
 
 def _held(target: Target, plan: Plan) -> frozenset[str]:

@@ -41,6 +41,7 @@ class Target:
     :ivar key: ``namespace/name`` of the pod. :ivar name: what its agent calls it. :ivar uid: of the pod.
     :ivar lease: seconds that its plans live without a renewal; None = as long as the session.
     :ivar plan: in force, as far as the controller knows. :ivar verdicts: by profile, of that plan.
+    :ivar durations: by profile, seconds from its first start after which that plan lets it end, as its object says.
     :ivar observed: last read back. :ivar tried: probes of this plan that did not verify it.
     :ivar lost_at: when the session was lost (unix time), None while it is there.
     :ivar earlier: what was counted by plans that were replaced since the pod was last healed.
@@ -62,6 +63,7 @@ class Target:
         self.lease = lease
         self.session: AgentSession | None = None
         self.plan = Plan(key)
+        self.durations: dict[str, float] = {}
         self.observed: Observed | None = None
         self.verdicts: dict[str, Verdict] = {}
         self.tried = 0

@@ -199,6 +199,27 @@ def test_beside_another(send, netem_profiles):
     assert run.outcomes == {"passed": 2}, run.output
 
 
+def test_a_duration_may_be_changed_on_the_way(start: Start) -> None:
+    source = """
+import time
+from pytest_k8s_netem.errors import ImpairmentError
+
+@pytest.mark.netem(**SLOW, duration="600s")
+def test_shortened(send, netem_profile):
+    send(5)
+    try:
+        netem_profile.update(duration="1s")
+    except ImpairmentError as error:  # it counts from the start, which was a second ago on a slow machine
+        assert "its duration is over" in str(error)
+    deadline = time.monotonic() + 20
+    while netem_profile.observed():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+"""
+    run = _run(start, source)
+    assert run.outcomes == {"passed": 1}, run.output
+
+
 def test_a_filter_that_somebody_removed(start: Start) -> None:
     source = """
 @pytest.mark.netem(**SLOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from fake_agent import FakeChannels
 from test_controller_traffic import Bed, conditions, profile, until
 
@@ -226,6 +227,27 @@ def test_a_duration_that_is_over_stays_over() -> None:
         await until(lambda: bed.controller._book.states["short"].handled == 1)
         assert bed.agent.plans == {}
         assert await over()
+        await bed.heal("short")
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_duration_that_was_changed_meanwhile_is_told(changed: bool) -> None:
+    async def scenario(bed: Succession) -> None:
+        await bed.pod("web-0")
+        obj = profile("short")
+        obj["spec"]["duration"] = "900s"
+        await bed.api.create(TRAFFICPROFILES, obj)
+        await waiting.verified(bed.api, "short", 1, 10)
+        await until(lambda: "short" not in bed.controller._status._touched)
+        await bed.die()
+        if changed:
+            await bed.api.patch(TRAFFICPROFILES, "short", {"spec": {"duration": "300s"}})
+        await bed.succeed()
+        await until(lambda: bed.controller._rounds.holds("default/web-0"))
+        assert [op for op, _ in bed.agent.ops].count("commit") == changed, "agents tell nothing of durations"
+        assert (dict(bed.agent.plans["default/web-0"].durations)["short"] <= 300) is changed
         await bed.heal("short")
 
     play(scenario)

@@ -615,6 +615,35 @@ def test_a_duration_that_is_over_is_no_gap() -> None:
     with_bed(scenario)
 
 
+def test_a_duration_that_is_changed_counts_from_the_first_start() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        made = profile("short")
+        made["spec"]["duration"] = "600s"
+        await bed.api.create(TRAFFICPROFILES, made)
+        await waiting.verified(bed.api, "short", 1, 10)
+        bed.controller._book.states["short"].started -= 300  # type: ignore[operator]
+        for number, (change, left) in enumerate(
+            (
+                ({"duration": "900s"}, 600),
+                ({"impairment": {"delay": "50ms"}}, 600),
+                ({"duration": "500s"}, 200),
+                ({"duration": None}, None),
+                ({"duration": "300s", "impairment": {"delay": "60ms"}}, 0.001),
+            ),
+            start=2,
+        ):
+            await bed.api.patch(TRAFFICPROFILES, "short", {"spec": change})
+            await waiting.verified(bed.api, "short", number, 10)
+            told = dict(bed.agent.plans["default/web-0"].durations)
+            assert set(told) == ({"short"} if left else set()), change
+            assert left is None or left - 60 < told["short"] <= left, change
+        assert len([op for op, _ in bed.agent.ops if op == "commit"]) == 6
+        await bed.heal("short")
+
+    with_bed(scenario)
+
+
 def test_a_profile_without_its_finalizer_is_healed_all_the_same() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
