@@ -101,6 +101,18 @@ def test_a_count_that_chooses_nothing_is_refused(impair, people, count):
         pass
 
 
+def test_the_other_side_of_a_partition_is_live(netem, people, ann, bob):
+    how = {"inert": "ignore"}  # a packet that comes just as the plan changes may be nobody's
+    with netem.partition("app=ann", ["app=newcomer", "app=bob"], **how), people.apply(manifest("newcomer")):
+        newcomer = people.wait_ready("app=newcomer")[0]
+        assert not arrives(ann, newcomer)
+        assert arrives(newcomer, bob)
+    with netem.partition(["app=newcomer", "app=bob"], "app=ann", **how), people.apply(manifest("newcomer")):
+        newcomer = people.wait_ready("app=newcomer")[0]
+        assert arrives(newcomer, ann)
+        assert not arrives(bob, ann)
+
+
 def test_a_partition_keeps_the_pods_of_its_start_and_their_replacements(netem, people, bob, web):
     with netem.partition("app=web", "app=bob"):
         assert not any(reached(*((pod, bob) for pod in web().values())))
