@@ -152,7 +152,7 @@ MUTATIONS = (
     Mutation(
         "an error on top of a body that failed",
         "fixtures.py",
-        'if errors and request.node.stash.get(OUTCOME, "") == "passed":',
+        'if errors and outcome == "passed":',
         "if errors:",
         (PROOF + "test_a_test_that_met_nothing",),
     ),

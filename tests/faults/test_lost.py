@@ -91,6 +91,23 @@ def test_a_loss_masks_no_other_outcome(body: str, outcomes: dict[str, int], star
     run.nothing_left()
 
 
+def test_a_loss_is_told_where_a_body_passed_that_was_expected_to_fail(start: Start) -> None:
+    """pytest takes an error at the end of such a test for one more expected failure."""
+    run = start("@pytest.mark.xfail(strict=False)" + SUITE.format(body="pass"))
+    run.reached("body")
+    run.look()
+    os.kill(run.agent, KILL)
+    run.told("GapOpened")
+    run.allow("go")
+    assert run.ended() == 0, run.output
+    assert run.outcomes == {"xpassed": 1, "passed": 1, "warning": 1}, run.output
+    told = run.output.partition("warnings summary")[2]
+    assert LOST.search(told), run.output
+    assert "test_impaired" in told
+    assert "that the test passed although it is marked xfail proves nothing" in told
+    run.nothing_left()
+
+
 def test_a_loss_before_the_body_is_a_setup_error(start: Start) -> None:
     source = """
     @pytest.fixture
