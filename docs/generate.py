@@ -98,7 +98,7 @@ def options() -> str:
             (
                 f"`{option.flag}`",
                 code(option.choices) or values[option.kind],
-                "off" if option.default is False else "drawn" if option.default is None else f"`{option.default}`",
+                {False: "off", None: "drawn", "": "none"}.get(option.default, f"`{option.default}`"),
                 f"`{option.dest}`",
                 f"`{option.variable}`",
                 option.help,

@@ -27,7 +27,7 @@ class NetemError(Exception):
 
 
 class ConfigError(NetemError):
-    """The user must act: a marker, option, profile or manifest says something that cannot be meant."""
+    """The user must act: a marker, option, profile or manifest is invalid."""
 
 
 class ProviderError(NetemError):

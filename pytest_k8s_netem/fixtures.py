@@ -121,9 +121,9 @@ def _choices(config: pytest.Config) -> Choices:
 def netem_cluster(_netem_session: Session, request: pytest.FixtureRequest) -> Cluster:
     """The cluster that runs the pods: ``apply`` a manifest, ``wait_ready``, then ``exec``, ``logs``, ``forward`` ...
 
-    It starts when the first test asks for it, and is gone at the end of the run, unless it was there before. Objects go
+    It starts when the first test asks for it, and is gone at the end of the run, unless it existed before. Objects go
     to the namespace ``default`` (with a kubeconfig: its own, or ``--netem-namespace``) unless ``namespace=`` says
-    otherwise; for a fresh one take ``netem_namespace``::
+    otherwise; for a fresh namespace use ``netem_namespace``::
 
         with netem_cluster.apply("shop.yaml"):
             netem_cluster.wait_ready("app=web")
@@ -137,9 +137,9 @@ def netem_cluster(_netem_session: Session, request: pytest.FixtureRequest) -> Cl
 def netem_namespace(_netem_session: Session, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """A fresh namespace with the cluster's methods bound to it; deleted, with its pods, at the end of its scope.
 
-    A test that uses it, also through another fixture, has its impairments look for pods here; one that does not,
-    in ``default``. The scope is ``function``, or what ``--netem-namespace-scope`` says. In a cluster where the user of
-    a kubeconfig may not make namespaces it is the one to work in, and only what was applied in it goes at the end::
+    The impairments of a test that uses it, directly or through another fixture, look for pods here; those of other
+    tests, in ``default``. The scope is ``function``, or what ``--netem-namespace-scope`` says. Where the user of a
+    kubeconfig may not create namespaces, it is the one to work in, and only what was applied in it is deleted::
 
         @pytest.fixture
         def shop(netem_namespace):
@@ -159,7 +159,7 @@ def netem_spec(request: pytest.FixtureRequest) -> Any:
     """What to impose on this test's network; made to be overridden, or parametrised with ``indirect=True``.
 
     A mapping of the marker's arguments, a TrafficProfile object, the path of one, or None for a healthy control run.
-    By default: what the test's ``netem`` markers say::
+    By default, what the test's ``netem`` markers say::
 
         @pytest.mark.parametrize("netem_spec", [None, {"rtt": "50ms"}, "wan.yaml"], indirect=True)
         def test_checkout(netem_spec, netem_profile): ...
@@ -193,7 +193,7 @@ def _netem_test(request: pytest.FixtureRequest, _netem_session: Session) -> Iter
 def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) -> NetemProfiles:
     """The handles of this test's impairments, by the ``name=`` of their markers.
 
-    Unnamed ones are called ``netem``, ``netem-2`` and so on. Each is as ``netem_profile`` describes it.
+    Unnamed ones are called ``netem``, ``netem-2`` and so on. ``netem_profile`` describes what each can do.
     """
     from pytest_k8s_netem.cluster.spec import Spec
     from pytest_k8s_netem.errors import ConfigError
@@ -215,13 +215,13 @@ def netem_profiles(request: pytest.FixtureRequest, _netem_test: ImpairedTest) ->
 def netem_profile(netem_profiles: NetemProfiles) -> NetemProfile | None:
     """The handle of this test's one impairment, or None in a healthy control run.
 
-    ``update(...)`` changes some arguments, ``replace(...)`` all; ``with pause():`` is a healthy network for a while;
-    ``assert_rtt(median=("100ms", "140ms"))``, ``assert_loss("1%")`` and ``assert_rate("10mbit")`` measure now, between
-    each pod and its peer; ``observed()`` is the kernel's state, read back. Each returns when the network is proven to
-    be as asked. A test with several impairments takes ``netem_profiles`` instead.
+    ``update(...)`` changes some arguments, ``replace(...)`` all; ``with pause():`` restores a healthy network for a
+    while; ``assert_rtt(median=("100ms", "140ms"))``, ``assert_loss("1%")`` and ``assert_rate("10mbit")`` measure now,
+    between each pod and its peer; ``observed()`` is the kernel's state, read back. A change returns once the network is
+    proven to be as asked. A test with several impairments uses ``netem_profiles`` instead.
 
-    The impairment is set up after all other fixtures and healed before them: in the setup of a fixture the handle is
-    there, but its methods raise ``NotApplied`` unless the marker says ``when="first"``.
+    The impairment is set up after all other fixtures and healed before them: while fixtures are set up the handle
+    exists, but its methods raise ``NotApplied`` unless the marker says ``when="first"``.
     """
     with _refusals():
         return netem_profiles.only
@@ -233,7 +233,7 @@ def netem(_netem_test: ImpairedTest) -> Netem:
 
     ``impair(...)`` takes the marker's arguments, ``partition(a, b)`` lets nothing pass between two sides,
     ``blackhole(pods)`` lets nothing in or out; blocks nest and add up. ``attach(container, as_="redis")`` lets a
-    container of Docker be impaired, as ``container/redis``::
+    Docker container be impaired, as ``container/redis``::
 
         with netem.partition("app=web", "app=db"):
             assert shop.exec("web", ["./checkout"], check=False).returncode != 0
@@ -245,7 +245,7 @@ def netem(_netem_test: ImpairedTest) -> Netem:
 def netem_attach(_netem_session: Session, request: pytest.FixtureRequest) -> Callable[..., Attached]:
     """``attach`` of the fixture ``netem`` for container fixtures of a wider scope: attached until the run's end.
 
-    It gives a handle with ``name``, ``id``, ``ip``, ``ips`` and ``detach()``, which is a context manager too::
+    It returns a handle with ``name``, ``id``, ``ip``, ``ips`` and ``detach()``, which is also a context manager::
 
         @pytest.fixture(scope="session")
         def redis(netem_attach):

@@ -113,7 +113,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[SHOWN] = lines
     strict = session.config.getoption("strict_markers", False) or session.config.getini("strict_markers")
     if lines and strict and not session.config.option.collectonly:
-        _fail_collection(session, "\n".join(["netem markers that cannot be meant:", *lines]))
+        _fail_collection(session, "\n".join(["invalid netem markers:", *lines]))
 
 
 def _fail_collection(session: pytest.Session, why: str) -> None:

@@ -30,18 +30,18 @@ COMMANDS = {
     "doctor": "try what this machine can do, and say how to get what is missing",
     "explain": "say what a marker or a TrafficProfile means, before anything is impaired",
     "observe": "show what is impaired now: of your runs on this machine, or of a cluster",
-    "sweep": "remove what runs left that were killed",
-    "install": "bring the controller and its webhooks into a cluster, or up to date there",
-    "uninstall": "heal what is impaired, then take everything out of a cluster",
-    "namespace": "say in which namespaces of a cluster pods may be impaired",
+    "sweep": "remove what killed runs left behind",
+    "install": "install the controller and its webhooks in a cluster, or upgrade them",
+    "uninstall": "heal what is impaired, then remove everything from a cluster",
+    "namespace": "allow pods of a cluster's namespaces to be impaired, or stop allowing it",
     "manifests": "print what would be installed, or write it for kustomize or Helm",
-    "images": "build the images of controller and agent, for a registry",
+    "images": "build the images of controller and agent for a registry",
 }
 """Each command and its line of help; ``-`` in a name is ``_`` in its module's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 = done, 1 = something is missing or left, 2 = the command line cannot be meant."""
+    """Run one command; 0 = done, 1 = something is missing or left, 2 = the command line is wrong."""
     said = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="netem", description="Network chaos for tests: tools beside the pytest plugin"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What they are to be called."""
     parser.add_argument(
-        "--tag", metavar="PREFIX", default="", help="call them PREFIX-controller and PREFIX-agent, their tag as it is"
+        "--tag", metavar="PREFIX", default="", help="name them PREFIX-controller and PREFIX-agent; the tag stays"
     )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What, where."""
-    parser.add_argument("what", choices=("enable", "disable"), help="give label and RoleBinding, or take both back")
+    parser.add_argument("what", choices=("enable", "disable"), help="add label and RoleBinding, or remove both")
     parser.add_argument("namespaces", nargs="+", metavar="NAMESPACE", help="namespaces of the cluster")
     clusters.arguments(parser)
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where, and in which form."""
     parser.description = (
-        "Show every TrafficProfile in force, with what each pod holds of it, read back now. Without an option: of your "
-        "pytest runs on this machine. The status is 1 if something cannot be asked or is not as its profile says."
+        "Show every TrafficProfile in force, and what each pod holds of it, read back now: of your pytest runs on this "
+        "machine, or of a cluster. The exit status is 1 if something cannot be asked or is not as its profile says."
     )
-    parser.add_argument("--kubeconfig", metavar="PATH", help="of the cluster that this file names")
-    parser.add_argument("--context", metavar="NAME", help="of the cluster of this context")
+    parser.add_argument("--kubeconfig", metavar="PATH", help="of the cluster that this file names, not of runs")
+    parser.add_argument("--context", metavar="NAME", help="of the cluster of this context, not of runs")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
 
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(json.dumps(observation.simple(seen), indent=2))
     else:
-        print(observation.table(seen) if seen else "no pytest run of yours on this machine has pods now")
+        print(observation.table(seen) if seen else "none of your pytest runs on this machine has pods now")
     return 0 if observation.verified(seen) else 1
 
 

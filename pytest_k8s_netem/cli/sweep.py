@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which cluster, if any."""
     clusters.arguments(parser)
-    parser.description = f"{parser.description}: on this machine, and in the cluster that is named"
+    parser.description = f"{parser.description}: on this machine, and in a cluster if one is named"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     for line in swept.left:
         print(line, file=sys.stderr)
     if not swept.removed and not swept.left:
-        print("nothing was left by dead runs")
+        print("dead runs left nothing behind")
     return 1 if swept.left else 0
 
 

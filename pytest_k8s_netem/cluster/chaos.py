@@ -105,10 +105,10 @@ class Netem:
         return self._block(name, {**vocabulary.blackhole(pods, **what), **how})
 
     def attach(self, container: object, as_: str = "") -> Attached:
-        """Make a container of Docker one that can be impaired as ``container/NAME``, until the end of the test.
+        """Let a Docker container be impaired as ``container/NAME``, until the end of the test.
 
-        It keeps its address and is not restarted; an agent comes into its network. As a context manager it is detached
-        at the block's end. Attach in a fixture what a marker names: markers are applied before the test's body::
+        It keeps its address and is not restarted; an agent joins its network. As a context manager it is detached at
+        the block's end. Attach in a fixture what a marker names: markers are applied before the test's body::
 
             @pytest.fixture
             def redis(netem):
@@ -122,7 +122,7 @@ class Netem:
 
         :param container: started; of testcontainers or Docker's Python client, or a name or id that docker ps shows.
         :param as_: its name here; default: its own.
-        :raises ConfigError: if it cannot be meant: no such container, host network, two of the same name ...
+        :raises ConfigError: if it cannot be impaired: no such container, host network, two of the same name ...
         :raises ProviderError: if Docker cannot be used. :raises ImpairmentError: if it cannot be reached.
         """
         return self.test.attach(container, as_)

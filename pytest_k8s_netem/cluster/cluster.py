@@ -38,7 +38,7 @@ class Applied:
         self.objects, self.made = tuple(objects), tuple(made)
 
     def delete(self) -> None:
-        """Delete what was made, in reverse order, and wait until its pods are gone; what is gone is passed over.
+        """Delete what was made, in reverse order, and wait until its pods are gone; what is gone already is skipped.
 
         What was there before stays, as it was changed.
         """
@@ -215,7 +215,7 @@ class Cluster:
         return self.pod(chosen, namespace=namespace), number
 
     def impair(self, *, name: str = "block", namespace: str = "", **arguments: Any) -> Block:
-        """Impair for the length of a ``with`` or ``async with`` block of no test: for fixtures of any scope.
+        """Impair for the length of a ``with`` or ``async with`` block outside any one test: for fixtures of any scope.
 
         The arguments are the marker's. What a test's report would say is raised at the block's end: that the impairment
         was lost, or met no packet. In a test, ``netem.impair`` is what you want.
@@ -230,11 +230,11 @@ class Cluster:
         return self._chaos[where].impair(name=name, **arguments)
 
     def delete_namespace(self, name: str) -> None:
-        """Delete a namespace with all in it, and wait until its pods are gone; they get no time to end."""
+        """Delete a namespace with all in it, and wait until its pods are gone; they get no grace period."""
         self._portal.call(readiness.vacate(self._provider.api, name, self._timeout))
 
     def load_image(self, name: str) -> None:
-        """Bring an image of the local Docker (pulled if it has none) to where pods run; nothing to do on local.
+        """Load an image from the local Docker (pulled if missing) to where pods run; does nothing on local.
 
         :raises ProviderError: if that fails.
         """

@@ -64,9 +64,9 @@ async def _capabilities(host: NodeHost, directory: Path) -> Capabilities:
 
 def _kernel(capabilities: Capabilities) -> Iterator[Diagnosis]:
     for engine in capabilities.engines:
-        limits = f"cannot do: {', '.join(engine.refuses)}" if engine.refuses else "every field"
-        limits += f"; without a promise: {', '.join(engine.unpromised)}" if engine.unpromised else ""
-        preferred = " (preferred)" if engine.name == capabilities.preferred else ""
-        yield Diagnosis(f"engine {engine.name}", engine.available, (engine.missing or limits) + preferred)
+        able = f"everything but {', '.join(engine.refuses)}" if engine.refuses else "everything"
+        able += f"; not guaranteed: {', '.join(engine.unpromised)}" if engine.unpromised else ""
+        preferred = "preferred; " if engine.name == capabilities.preferred else ""
+        yield Diagnosis(f"engine {engine.name}", engine.available, engine.missing or preferred + able)
     yield Diagnosis("classifiers", bool(capabilities.classifiers), ", ".join(capabilities.classifiers) or "none")
     yield Diagnosis("privileges", bool(capabilities.privileges), ", ".join(capabilities.privileges) or "none")

@@ -27,9 +27,9 @@ FIXED = ("name", "when")
 
 
 class NetemProfile:
-    """The handle of one impairment: change it, switch it off for a while, ask what it does.
+    """The handle of one impairment: change it, pause it, ask what it does.
 
-    Every change returns when the new state is proven; a change that cannot be meant raises
+    Every change returns when the new state is proven; an invalid change raises
     :class:`~pytest_k8s_netem.errors.ConfigError` and has changed nothing.
     """
 
@@ -81,7 +81,7 @@ class NetemProfile:
         self._change(arguments, self.spec.merged)
 
     def replace(self, **arguments: Any) -> None:
-        """Put other arguments in place of all."""
+        """Replace all arguments by others."""
         self._change(arguments, self.spec.replaced)
 
     def _change(self, arguments: Mapping[str, Any], changed: Callable[[Mapping[str, Any]], Spec]) -> None:
@@ -99,7 +99,7 @@ class NetemProfile:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """A healthy network for the length of a ``with`` block; impaired and proven again at its end."""
+        """Restore a healthy network for the length of a ``with`` block; impaired and proven again at its end."""
         self._portal.call(self._imposition.pause())
         try:
             yield

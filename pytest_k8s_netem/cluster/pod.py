@@ -45,7 +45,7 @@ class Process:
         return "".join(self._running.output())
 
     def wait(self, timeout: float = 60) -> Completed:
-        """Until it ends by itself.
+        """Wait until it ends by itself.
 
         :raises ClusterError: if it has not after ``timeout`` seconds; it goes on.
         """
@@ -79,7 +79,7 @@ class Process:
 
 
 class Pod:
-    """One pod; its state is looked up anew at each question."""
+    """One pod; each attribute is looked up anew."""
 
     def __init__(self, provider: Provider, portal: Portal, namespace: str, name: str) -> None:
         self._provider, self._portal = provider, portal
@@ -162,7 +162,7 @@ class Pod:
         stdin: str | bytes = b"",
         container: str = "",
     ) -> Process:
-        """Start a command in the pod that goes on in the background."""
+        """Start a command in the pod that keeps running in the background."""
         return self._spawn(argv, env, stdin.encode() if isinstance(stdin, str) else stdin, container)
 
     def _spawn(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: bytes, container: str) -> Process:
@@ -183,7 +183,7 @@ class Pod:
         return self._portal.call(self._provider.socket(self.object, family, type, proto))
 
     def connect(self, address: tuple[str, int], *, timeout: float = 10) -> sockets.socket:
-        """A TCP connection from the pod; ``timeout`` in seconds, also for what is done with it later.
+        """A TCP connection from the pod; ``timeout``, in seconds, stays set on the socket.
 
         :param address: (IP address, port); names are looked up by what runs *in* a pod, not here.
         """

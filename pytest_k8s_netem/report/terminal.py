@@ -61,4 +61,4 @@ def summary(reporter: pytest.TerminalReporter, prop: str, seed: str, *, verbose:
         reporter.write_line(nodeid)
         for text in lines:
             reporter.write_line(f"  {text}")
-    reporter.write_line(f"the same random choices again: {' '.join(f'--netem-seed={one}' for one in sorted(seeds))}")
+    reporter.write_line(f"to repeat the random choices: {' '.join(f'--netem-seed={one}' for one in sorted(seeds))}")

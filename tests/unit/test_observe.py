@@ -86,7 +86,7 @@ def test_all_verified_is_status_0(answering: Answering, provider: Provider, port
 def test_no_run_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert cli.main(["observe"]) == 0
-    assert capsys.readouterr().out == "no pytest run of yours on this machine has pods now\n"
+    assert capsys.readouterr().out == "none of your pytest runs on this machine has pods now\n"
 
 
 def test_a_run_that_begins_has_nothing_to_tell(directory: RunDirectory, capsys: Any) -> None:
