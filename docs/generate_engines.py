@@ -37,7 +37,7 @@ WORDS = {
     "ecn": "`ecn`",
     "ordered": "`ordered`",
     "seed": "`seed` repeats what happens",
-    BRANCHES: "profiles that meet part of another's packets",
+    BRANCHES: "profiles that match part of another's packets",
 }
 """By name in the agent's capabilities: what a user writes."""
 
@@ -84,11 +84,12 @@ PAGE_TEXT = """# Engines
 
 <!-- Written by docs/generate_engines.py from what the agent says of itself; do not edit. -->
 
-An impairment is done by one of two engines. `kernel` is sch_netem on an ifb device; `userspace` is a worker process
-that holds the packets, for kernels without sch_netem. Both hold the same plan and mean the same by each word. The first
-that can do all of a pod's profiles is taken, `kernel` before `userspace`; `--netem-engine` or `engine=` chooses.
+One of two engines does the impairing. `kernel` is sch_netem on an ifb device; `userspace` is a worker process that
+holds the packets, for kernels without sch_netem. Both hold the same plan, and each argument means the same on both. The
+first engine that can do all of a pod's profiles is used, `kernel` before `userspace`; `--netem-engine` or `engine=`
+chooses one.
 
-What an engine refuses is an error that names the field; nothing is impaired then.
+What an engine cannot do is an error that names the field; nothing is impaired then.
 
 ## Fields
 
@@ -96,12 +97,13 @@ What an engine refuses is an error that names the field; nothing is impaired the
 | --- | --- | --- | --- | --- |
 {fields}
 
-A rate is a whole number of bytes a second, in which netem counts: `rate="9601bit"` is refused on both engines, with the
-two that are nearest. Rates of k8s-netem's type Flexe may be fractions, and are rounded to whole bytes a second.
+A rate must be a whole number of bytes a second, since that is how netem counts: `rate="9601bit"` is refused on both
+engines, and the message has the two nearest rates. Rates of k8s-netem's type Flexe may be fractions, and are rounded to
+whole bytes a second.
 
-Every impairment has a seed: the one that was asked for, or one drawn from the run's. So an older kernel does not refuse
-`seed`; it makes each run a different one, and `netem doctor` says so. Even where a seed is taken, the kernel draws the
-bits of `corrupt`, the gaps of `slot` and the first number of a correlation from elsewhere.
+Every impairment has a seed: the one that was given, or one derived from the run's. So an older kernel does not refuse
+`seed`; each run just differs, and `netem doctor` says so. Even where the kernel takes a seed, it draws the bits of
+`corrupt`, the gaps of `slot` and the first number of a correlation from elsewhere.
 
 ## Shapes
 
@@ -109,7 +111,7 @@ bits of `corrupt`, the gaps of `slot` and the first number of a correlation from
 | --- | --- | --- |
 {shapes}
 
-`kernel` needs the modules sch_netem, ifb, cls_bpf and act_mirred, and sch_prio for profiles that meet only part of
+`kernel` needs the modules sch_netem, ifb, cls_bpf and act_mirred, and sch_prio for profiles that match only part of
 another's packets. `userspace` needs veth, cls_bpf and act_mirred, and the capability NET_RAW.
 """
 
