@@ -81,6 +81,8 @@ def simple(said: Explained) -> dict[str, Any]:
                 "packets": [label or "other" for label in trip.packets],
                 "rtt_ns": dict(zip(("low", "mean", "high"), trip.seen.rtt, strict=True)),
                 "loss": trip.seen.loss,
+                "there": {"delay_ns": trip.seen.there.mean, "loss": trip.seen.there.loss},
+                "back": {"delay_ns": trip.seen.back.mean, "loss": trip.seen.back.loss},
             }
             for trip in told
         ],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import select
 import time
 from typing import Any
 
 import pytest
 from lanes import LATE, MS, address, bound, late, took
+
+from pytest_k8s_netem import cli
 
 pytestmark = [pytest.mark.needs("netns"), pytest.mark.usefixtures("by_engine")]
 
@@ -57,6 +60,25 @@ def test_delay_on_all_pods_counts_both_ways_and_rtt_once(netem, ann, bob):
         assert 50 <= soonest(ann, bob) < 100
         assert 50 <= soonest(bob, ann) < 100
         profile.assert_rtt(median=("100ms", "199ms"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"delay": LATE},
+        {"delay": LATE, "pods": "app=ann", "to": "app=bob"},
+        {"delay": LATE, "pods": "app=ann", "from_": "app=bob"},
+        {"rtt": "400ms", "pods": "app=ann"},
+    ],
+    ids="-".join,
+)
+def test_packets_are_late_where_explain_says_so(netem, ann, bob, capsys, said):
+    assert cli.main(["explain", ", ".join(f"{key}={value!r}" for key, value in said.items()), "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)["round_trips"][0]
+    ways = [told[way]["delay_ns"] / 1e6 for way in ("there", "back")]
+    assert sum(ways) == told["rtt_ns"]["mean"] / 1e6
+    with netem.impair(**said, inert="ignore", unexercised="ignore"):
+        assert [late(ann, bob), late(bob, ann)] == [way >= MS for way in ways]
 
 
 def test_rtt_of_one_pair_leaves_others_alone(netem, ann, bob, cid):
