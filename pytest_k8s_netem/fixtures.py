@@ -286,21 +286,17 @@ def _impaired(test: ImpairedTest, profiles: NetemProfiles, when: str, request: p
 
 def _tell(request: pytest.FixtureRequest, test: ImpairedTest) -> None:
     """Warn or fail for what was found; never on top of a body that failed, was skipped or failed as expected."""
-    import warnings
-
     for finding in test.found:
         if finding.level == "warn":
-            warnings.warn(pytest.PytestWarning(finding.text), stacklevel=1)
+            request.node.warn(pytest.PytestWarning(finding.text))  # with the test's own place in its file
     errors = [finding.text for finding in test.found if finding.level == "error"]
     outcome = request.node.stash.get(OUTCOME, "")
     if errors and outcome == "passed":
         pytest.fail("\n".join(errors), pytrace=False)
     if errors and outcome == "xpassed":  # an error would be one more expected failure, and nobody would read it
         for text in errors:
-            warnings.warn(
-                pytest.PytestWarning(f"{text}; that the test passed although it is marked xfail proves nothing"),
-                stacklevel=1,
-            )
+            why = f"{text}; that the test passed although it is marked xfail proves nothing"
+            request.node.warn(pytest.PytestWarning(why))
 
 
 class _refusals:  # noqa: N801 - reads as a statement

@@ -80,7 +80,7 @@ def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest
     except TimeoutError:
         report.sections.append((f"{evidence.TITLE} {report.when}", "none: the run's event loop did not answer"))
         return
-    if snapshot is not None:
+    if snapshot is not None and not snapshot.empty:
         base = item.config.stash[ARTIFACTS]()
         told, folder = evidence.told(snapshot, base, item.nodeid, str(report.when))
         report.sections.append((f"{evidence.TITLE} {report.when}", told))

@@ -12,6 +12,7 @@ import ssl
 from contextlib import suppress
 from urllib.parse import urlencode
 
+from pytest_k8s_netem.api.kubeconfigs import reason
 from pytest_k8s_netem.api.refusals import refusal, unreachable
 from pytest_k8s_netem.errors import ApiError, ProviderError
 
@@ -58,15 +59,17 @@ class Connection:
 
         configuration = client.Configuration()
         named = f"{path or 'the default kubeconfig'}{f', context {context}' if context else ''}"
+        names: list[str] = []
         try:
-            load: Any = config.load_kube_config  # the client has no types
-            load(path, context, configuration, persist_config=False)
-            known: Any = config.list_kube_config_contexts
+            known: Any = config.list_kube_config_contexts  # the client has no types
             contexts, current = known(path)
+            names += [str(one["name"]) for one in contexts]
+            load: Any = config.load_kube_config
+            load(path, context, configuration, persist_config=False)
             chosen = next((one for one in contexts if one["name"] == context), current)
             parts = [str(chosen["context"].get(part) or "") for part in ("cluster", "namespace")]
         except (config.ConfigException, OSError, ValueError) as error:
-            raise ProviderError(f"{named} names no cluster: {error}") from None
+            raise ProviderError(f"{named} names no cluster: {reason(path, context, names, error)}") from None
         except yaml.YAMLError as error:
             raise ProviderError(f"{named} is no YAML: {error}") from None
         except (TypeError, KeyError, AttributeError) as error:  # the client takes it for what it should be

@@ -161,7 +161,8 @@ class LocalProvider:
 
     def lost(self) -> str:
         """Its node host has ended, and everything in it."""
-        return "the embedded cluster has ended: its node host was killed" if self._embedded.host.lost.is_set() else ""
+        host = self._embedded.host
+        return "the embedded cluster has ended: its node host was killed" if host.started and host.lost.is_set() else ""
 
     def check(self, manifest: Object) -> Object:
         """What the embedded cluster can honour."""

@@ -48,7 +48,7 @@ class NodeHost:
         self._child: subprocess.Popen[bytes] | None = None
         self._ready: asyncio.Future[dict[str, Any]] | None = None
         self.lost = asyncio.Event()
-        self.nested = self.ipv6 = False
+        self.started = self.nested = self.ipv6 = False
 
     @property
     def pid(self) -> int:
@@ -87,7 +87,7 @@ class NodeHost:
         if said["event"] != "ready":
             await self.close()
             raise refused(said["step"], said["errno"]) if said["event"] == "refused" else self._died()
-        self.nested, self.ipv6 = said["nested"], said["ipv6"]
+        self.started, self.nested, self.ipv6 = True, said["nested"], said["ipv6"]
 
     async def close(self) -> None:
         """End it and everything in it; sockets that it handed out are closed. May be called more than once."""

@@ -88,3 +88,9 @@ class Snapshot:
     logs: Mapping[str, str] = field(default_factory=dict)
     happened: tuple[Event, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to tell: nothing had begun, or nothing of it is left."""
+        seen = (self.lost, self.profiles, self.pods, self.events, self.happened, self.missing)
+        return not any((*seen, *self.logs.values()))

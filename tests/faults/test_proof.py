@@ -133,7 +133,7 @@ def test_exercised(send):
 """
     run = _run(start, source)
     assert run.outcomes == {"passed": 3, "warning": 1}, run.output
-    assert UNEXERCISED.search(run.output), run.output
+    assert re.search(rf"test_\w+\.py:\d+: PytestWarning: .*{UNEXERCISED.pattern}", run.output), run.output
 
 
 def test_several_profiles_are_judged_one_by_one(start: Start) -> None:

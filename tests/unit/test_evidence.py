@@ -313,6 +313,12 @@ class TestText:
     def test_nothing_known(self) -> None:
         assert evidence.text(Snapshot(1.0, 0.0)) == "no impairment was in force"
 
+    def test_nothing_to_tell(self) -> None:
+        assert Snapshot(1.0, 0.0, logs={"agent": ""}).empty
+        assert not Snapshot(1.0, 0.0, logs={"controller": "Traceback"}).empty
+        assert not Snapshot(1.0, 0.0, lost="the embedded cluster has ended").empty
+        assert not Snapshot(1.0, 0.0, missing=("pods: forbidden",)).empty
+
 
 class TestFiles:
     SNAPSHOT = Snapshot(

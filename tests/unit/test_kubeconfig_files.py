@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_k8s_netem.api.connection import Connection
+from pytest_k8s_netem.api.kubeconfigs import reason
 from pytest_k8s_netem.errors import ProviderError
 
 
@@ -34,5 +35,23 @@ def test_a_file_that_is_no_kubeconfig(text: str, why: str, tmp_path: Path) -> No
 
 
 def test_there_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ProviderError, match="names no cluster"):
+    with pytest.raises(ProviderError, match="nothing names no cluster: it is empty, or not there"):
         Connection.from_kubeconfig(str(tmp_path / "nothing"))
+
+
+def test_a_context_that_it_has_not(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("""
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {}}]
+contexts: [{name: here, context: {cluster: c, user: u}}, {name: there, context: {cluster: c, user: u}}]
+current-context: here
+""")
+    with pytest.raises(ProviderError, match="names no cluster: it has no context of that name; there are: here, there"):
+        Connection.from_kubeconfig(str(file), "nowhere")
+    assert Connection.from_kubeconfig(str(file), "there").context == "there"
+
+
+def test_nobody_has_named_one() -> None:
+    told = reason(None, None, (), ValueError("Invalid kube-config file. No configuration found."))
+    assert told.startswith("there is none in ~/.kube/config; name a file by KUBECONFIG or --netem-kubeconfig")

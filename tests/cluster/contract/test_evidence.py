@@ -59,6 +59,20 @@ def test_a_body_that_fails(suite):
     assert '"is": "Committed"' in (folder / "run.jsonl").read_text()
 
 
+def test_where_nothing_had_begun_there_is_none(suite):
+    result = suite(
+        """
+        def test_starts_the_cluster(netem_cluster): ...
+
+        @pytest.mark.netem(dealy="1ms")
+        def test_refused(netem_namespace): ...
+        """
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    assert folders(result) == []
+    assert "netem evidence" not in result.stdout.str()
+
+
 def test_a_fixture_that_fails_within_what_it_applied(suite):
     result = suite(
         """

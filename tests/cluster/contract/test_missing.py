@@ -66,6 +66,7 @@ def test_a_machine_that_refuses_namespaces_is_told_the_ways_out(pytester):
     result = refused(pytester)
     result.assert_outcomes(passed=1, errors=1)
     _names_the_ways_out(result, "sudo sysctl -w user.max_user_namespaces=15000")
+    assert "netem evidence" not in result.stdout.str(), "nothing had begun"
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv: apt install util-linux")
