@@ -449,11 +449,14 @@ class TestTrafficProfiles:
         name = f"kept-{shop.name}"[:63]
         applied = shop.apply(profile(name, shop.name, delay="100ms"))
         self._verified(session, name, 1)
+        other = profile(name, shop.name)
+        del other["spec"]["impairment"]
+        other["spec"] |= {"type": "Builtin", "parameters": {"netem": {"delay": 0.3}}}
         with pytest.raises(ConfigError, match=r"spec\.parameters: belongs to k8s-netem's dialect"):
-            shop.apply({**profile(name, shop.name), "spec": {"parameters": {"netem": {"delay": 0.3}}}})
+            shop.apply(other)  # good by itself, but the stored one keeps what it does not name
         stored = session.portal.call(session.provider.api.get(TRAFFICPROFILES, name))
         assert stored["metadata"]["generation"] == 1
-        shop.apply({**profile(name, shop.name), "spec": {"impairment": {"delay": "200ms"}}})
+        shop.apply(profile(name, shop.name, delay="200ms"))
         self._verified(session, name, 2)
         applied.delete()
 
