@@ -161,7 +161,7 @@ MUTATIONS = (
         "controller/fleet.py",
         "        self._remember(target, target.profiles)\n",
         "",
-        (PROOF + "test_a_pod_that_ends_under_impairment_is_no_mistake",),
+        (PROOF + "test_a_pod_or_peer_that_ends_under_impairment_is_no_mistake[userspace-pod]",),
     ),
     # Ends
     Mutation(
