@@ -54,7 +54,7 @@ EVENTS = "events.jsonl"
 """In the run's directory: what happens, a line each, for whoever watches a run from outside."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
     """What the options choose.
 
