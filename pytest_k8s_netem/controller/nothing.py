@@ -59,13 +59,13 @@ def no_pod(profile: TrafficProfile, index: Index) -> str:
 def no_peer(profile: TrafficProfile, index: Index, pods: int) -> str:
     """A profile takes no packet of its pods, since its peers are nowhere, or have not the ports that it asks for."""
     if ports := _unknown_ports(profile, index):
-        return f"no packet of the selected pods ({pods}) is met: no peer has port {some(ports)}; {PORTS_OF}"
+        return f"no packet of the selected pods ({pods}) would be met: no peer has port {some(ports)}; {PORTS_OF}"
     peers = dict.fromkeys(peer for way in Direction for peer in peers_of(profile, way))
     if missing := next(filter(None, (_unattached(peer, index) for peer in peers)), ""):
         return missing
     told = "; ".join(_vain_peer(peer) for peer in peers)
     there = _there(next((peer for peer in peers if not _is_name(peer)), None) or profile.pods, index)
-    met = f"no packet of the selected pods ({pods}) is met: {told or 'its rules have no peer'}"
+    met = f"no packet of the selected pods ({pods}) would be met: {told or 'its rules have no peer'}"
     return met if peers and all(map(_is_name, peers)) else f"{met}; {there}"
 
 

@@ -159,20 +159,23 @@ def _checks(plan: Plan, observed: Observed, profile: str) -> Iterator[Problem]:
 
 def _seen(check: Check, seen: CheckObserved) -> Iterator[Problem]:
     """One probe against its bounds."""
-    to = f"{check.kind} probe of {check.address}"
+    probe = f"the {check.kind} probe of {check.address}"
     if seen.sent < check.count:
-        yield Problem(check.id, str(seen.sent), f"packets sent by the {to}, of {check.count}")
+        yield Problem(check.id, "", f"{probe} sent {seen.sent} packets of {check.count}")
     if seen.met < check.met_min:
-        why = f"packets of the {to} went through {check.class_id}, of at least {check.met_min}"
-        yield Problem(check.id, str(seen.met), why, "is the path another than the plan's interface?")
+        why = f"{seen.met} packets of {probe} went through {check.class_id}; at least {check.met_min} were expected"
+        yield Problem(check.id, "", why, "is the path another than the plan's interface?")
     if not check.answers_min <= seen.answered <= check.answers_max:
-        why = f"answers to the {to}, of {check.count} sent; {check.answers_min} to {check.answers_max} were to come"
-        yield Problem(check.id, str(seen.answered), why)
+        low, high = check.answers_min, check.answers_max
+        expected = f"{low}" if low == high else f"{low} to {high}"
+        why = f"{probe} got {seen.answered} answers to {check.count} packets; {expected} were expected"
+        yield Problem(check.id, "", why)
     if seen.rtts and (fastest := min(seen.rtts)) < check.rtt_min:
-        why = f"is the round trip of the {to}; at least {_ms(check.rtt_min)} was to be"
-        yield Problem(check.id, _ms(fastest), why)
+        why = f"the fastest round trip of {probe} took {_ms(fastest)}; at least {_ms(check.rtt_min)} was expected"
+        yield Problem(check.id, "", why)
     if seen.rtts and check.rtt_max is not None and (fastest := min(seen.rtts)) > check.rtt_max:
-        yield Problem(check.id, _ms(fastest), f"is the fastest round trip of the {to}, of {_ms(check.rtt_max)} at most")
+        why = f"the fastest round trip of {probe} took {_ms(fastest)}; at most {_ms(check.rtt_max)} was expected"
+        yield Problem(check.id, "", why)
 
 
 def _ms(ns: int) -> str:

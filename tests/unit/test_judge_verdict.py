@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass, replace
 
 import clusters as c
@@ -275,3 +276,19 @@ def test_what_the_engine_did_not_mean_to_do_is_told_with_what_helps(seen, said):
     assert str(problem).startswith(said)
     assert "--netem-engine=kernel" in problem.fix
     assert len(str(problem).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("check 0 too few sent", r": the \w+ probe of \S+ sent 0 packets of \d+$"),
+        ("check 0 not met", r": 0 packets of the \w+ probe of \S+ went through \S+; at least \d+ were expected; is "),
+        (
+            "check 0 too fast",
+            r": the fastest round trip of the \w+ probe of \S+ took \S+ms; at least \S+ms was expected$",
+        ),
+        ("check 0 unanswered", r": the \w+ probe of \S+ got 0 answers to \d+ packets; \d+ to \d+ were expected$"),
+    ],
+)
+def test_a_probe_that_saw_something_else_is_told_in_a_sentence(wrong, said):
+    assert any(re.search(said, str(problem)) for problem in judge(PLAN, MUTATIONS[wrong])["p"].problems)

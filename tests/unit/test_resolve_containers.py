@@ -158,7 +158,7 @@ def test_what_is_there_is_told_with_containers() -> None:
 def test_a_host_without_an_address_is_no_missing_pod() -> None:
     index = Index(world(WEB))
     text = nothing.no_peer(marker(delay="1ms", to="fqdn:nosuch.example"), index, 1)
-    met = "no packet of the selected pods (1) is met: "
+    met = "no packet of the selected pods (1) would be met: "
     assert text == f"{met}fqdn:nosuch.example has no address: the name cannot be resolved from here"
     text = nothing.no_peer(marker(delay="1ms", to=["app=none", "fqdn:nosuch.example"]), index, 1)
     assert "pod/web" in text

@@ -237,6 +237,6 @@ def test_a_selector_that_selects_nothing_lists_what_is_there(impair, people):
     ],
 )
 def test_a_port_that_no_peer_has_is_an_error_that_names_it(impair, people, words, port):
-    told = rf"no packet of the selected pods \(1\) is met: no peer has port {port}"
+    told = rf"no packet of the selected pods \(1\) would be met: no peer has port {port}"
     with pytest.raises(ConfigError, match=told), impair(pods="app=ann", **words):
         pass
