@@ -80,7 +80,8 @@ def _add_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pytest
     except TimeoutError:
         report.sections.append((f"{evidence.TITLE} {report.when}", "none: the run's event loop did not answer"))
         return
-    if snapshot is not None and not snapshot.empty:
+    nothing_began = report.when == "setup" and snapshot is not None and snapshot.empty
+    if snapshot is not None and not nothing_began:
         base = item.config.stash[ARTIFACTS]()
         told, folder = evidence.told(snapshot, base, item.nodeid, str(report.when))
         report.sections.append((f"{evidence.TITLE} {report.when}", told))
