@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Say in plain words what a marker or a TrafficProfile means: whose packets, what happens to them, what a round "
         "trip gets, what is left alone, how long, by which engine and with which proof. Nothing is impaired, no "
-        "cluster is asked. The status is 2 if it cannot be meant."
+        "cluster is asked. The exit status is 2 if it is invalid."
     )
     parser.add_argument(
         "what",

@@ -86,8 +86,8 @@ class Netem:
     def partition(self, a: str | list[str], b: str | list[str], *, name: str = "partition", **options: Any) -> Block:
         """No packet passes between ``a`` and ``b``, in either direction, and nobody is told.
 
-        The pods of ``a`` are those of the start, and whoever replaces them; with ``follow="labels"``, whoever comes.
-        ``b`` is live either way. If ``a`` cannot be pods, the two change places.
+        The pods of ``a`` are those selected at the start and whatever replaces them; with ``follow="labels"``, also
+        those that come later. ``b`` is live either way. If ``a`` cannot be pods, the two swap roles.
 
         :raises ConfigError: for an option that contradicts that.
         """
