@@ -203,11 +203,11 @@ class Keeper:
     def _commit(self, call: Call) -> None:
         target = self._target(call.fields["target"])
         try:
-            target.commit(call.fields["digest"])
+            last = target.commit(call.fields["digest"])
         except ImpairmentError as error:
             _refuse_when_clear(target, call.reply, error)
         else:
-            call.reply.ok(observed=_encoded(target.observe()))
+            call.reply.ok(observed=_encoded(target.observe()), **last)
 
     def _abort(self, call: Call) -> None:
         target = self._target(call.fields["target"])

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.agent.change import Held, Side
     from pytest_k8s_netem.agent.ground import Ground
 
+Reading = tuple["dict[str, ClassObserved]", "dict[tuple[int, str], StageObserved]"]
+"""Raw counters at one moment: of classes, and of stages by the sink that holds them."""
+NOTHING: Reading = ({}, {})
+"""Before there is a plan."""
+
 _COUNTERS = ("passed", "dropped", "delayed", "duplicated", "corrupted", "reordered", "lagged", "lost")
 
 
@@ -39,10 +44,14 @@ class Counters:
                 found[name] = _joined(found[name], less) if name in found else less
         return found
 
-    def restart(self, held: Held) -> None:
-        """Count anew from here."""
-        self._classes = raw_classes(held)
-        self._stages = {(id(side.sink), name): seen for side in held.sides for name, seen in _read_sink(side).items()}
+    def restart(self, held: Held, under_test: frozenset[str]) -> frozenset[str]:
+        """Count anew from here, but for profiles that are :attr:`Target.under_test`; the classes that do."""
+        classes, stages = reading(held)
+        profiles = {stage.id: stage.profile for stage in held.plan.stages}
+        tested = {entry.id for entry in held.plan.classes if under_test & {profiles[name] for name in entry.stages}}
+        self._classes |= {name: seen for name, seen in classes.items() if name not in tested}
+        self._stages |= {key: seen for key, seen in stages.items() if profiles.get(key[1]) not in under_test}
+        return frozenset(classes.keys() - tested)
 
     def spare(self, name: str, packets: int, octets: int) -> None:
         """Leave out some more of a class's packets, probes that were sent since."""
@@ -54,8 +63,9 @@ class Counters:
         self._classes.clear()
         self._stages.clear()
 
-    def keep(self, sides: list[Side], old: Held | None) -> None:
-        """Drop the readings of filters and sinks that are no longer those of ``old``."""
+    def pass_on(self, sides: list[Side], old: Held | None, counted: Reading) -> None:
+        """Count for the next plan what comes after ``counted``; filters and sinks that ``old`` had not count from 0."""
+        classes, stages = counted
         kept = {
             entry.id
             for side in sides
@@ -63,8 +73,14 @@ class Counters:
             if old is not None and any(side.hooked is before.hooked for before in old.sides)
         }
         sinks = {id(side.sink) for side in sides}
-        self._classes = {name: seen for name, seen in self._classes.items() if name in kept}
-        self._stages = {key: seen for key, seen in self._stages.items() if key[0] in sinks}
+        self._classes = {name: seen for name, seen in classes.items() if name in kept}
+        self._stages = {key: seen for key, seen in stages.items() if key[0] in sinks}
+
+
+def reading(held: Held) -> Reading:
+    """Everything that counts, now."""
+    stages = {(id(side.sink), name): seen for side in held.sides for name, seen in _read_sink(side).items()}
+    return raw_classes(held), stages
 
 
 def raw_classes(held: Held) -> dict[str, ClassObserved]:

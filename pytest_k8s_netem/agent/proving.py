@@ -45,7 +45,8 @@ class Probes:
     def ask(self, checks: tuple[Check, ...], owner: bool, done: Done) -> None:
         """Run checks when it is their turn; ``done`` gets the results, or why there are none.
 
-        An owner's probe lets the target's counters start anew; of a guest's, only its own packets are left out.
+        An owner's probe lets counters start anew, but for profiles that a test is meeting already; of those, as of a
+        guest's probe, only its own packets are left out.
         """
         self._waiting.append(_Asked(checks, owner, done))
         self._next()
@@ -100,17 +101,18 @@ class Probes:
         seen: tuple[CheckObserved, ...],
     ) -> None:
         held, counters = self._target.held, self._target.counters
-        if held is not None and asked.owner:
-            guarded(self._target.reseed)
-            counters.restart(held)
-            return
         if held is None:
             return
+        anew: frozenset[str] = frozenset()
+        if asked.owner:
+            guarded(self._target.reseed)
+            anew = counters.restart(held, self._target.under_test)
+            self._target.probed = held.plan.profiles
         for entry, result in zip(asked.checks, seen, strict=True):
             other, direction = other_leg(held.plan, entry)
             back = result.answered if direction is Direction.INGRESS else result.sent
             for name, packets in ((entry.class_id, result.met), (other, back)):
-                if name in after and name in before:
+                if name in after and name in before and name not in anew:
                     grown = after[name].packets - before[name].packets
                     octets = after[name].bytes - before[name].bytes
                     counters.spare(name, min(packets, grown), octets * min(packets, grown) // grown if grown > 0 else 0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pytest_k8s_netem.agent import change
 from pytest_k8s_netem.agent.drain import LONGEST, Drains
-from pytest_k8s_netem.agent.observing import Counters, observe, observe_healed
+from pytest_k8s_netem.agent.observing import NOTHING, Counters, observe, observe_healed, reading
 from pytest_k8s_netem.agent.proving import Probes
 from pytest_k8s_netem.agent.schedule import Schedule
 from pytest_k8s_netem.agent.validation import problems
@@ -34,6 +34,8 @@ class Target:
     """What the keeper does to one namespace; nothing here waits.
 
     :ivar name: as frames name it. :ivar tell: given each event, to be sent to every session.
+    :ivar probed: profiles of the plan in force that wait for no probe of its owner (any more).
+    :ivar under_test: those that were so under the plan before it: a test's packets meet them while this one is probed.
     """
 
     def __init__(self, name: str, ground: Ground, loop: Loop, tell: Callable[[dict[str, Any]], None]) -> None:
@@ -43,6 +45,8 @@ class Target:
         self.prepared: change.Held | None = None
         self.counters = Counters()
         self.checks: tuple[CheckObserved, ...] = ()
+        self.probed: frozenset[str] = frozenset()
+        self.under_test: frozenset[str] = frozenset()
         self.changes = 0
         self.probes = Probes(self, loop)
         self._loop = loop
@@ -75,8 +79,8 @@ class Target:
         except OSError as error:
             raise self._refused("prepare", error) from error
 
-    def commit(self, digest: str) -> None:
-        """Bring what was prepared into force.
+    def commit(self, digest: str) -> dict[str, Any]:
+        """Bring what was prepared into force; what was counted until then under the plan that it replaces.
 
         :raises ImpairmentError: if that is not prepared, or the kernel refuses: what was in force stays in force.
         """
@@ -85,11 +89,13 @@ class Target:
             seen = built.plan.digest if built else "nothing"
             raise ImpairmentError("", (Problem("digest", digest, f"prepared is {seen}", "prepare the plan first"),))
         self.prepared = None
+        last = self._last() if self.held is not None else {}
         try:
             retired = self._switch(built)
         except OSError as error:
             raise self._refused("commit", error) from error
         self._in_force(built, retired)
+        return last
 
     def when_clear(self, call: Callable[[], None]) -> None:
         """Run ``call`` once nothing is left of what was taken back or replaced, now if that is so."""
@@ -210,16 +216,20 @@ class Target:
     # Bookkeeping
 
     def _switch(self, built: change.Held) -> list[Sink]:
-        """Bring what was built into force; if the kernel refuses, nothing of it stays."""
+        """Bring what was built into force, and count from here; if the kernel refuses, nothing of it stays."""
+        counted = reading(self.held) if self.held is not None else NOTHING
         try:
-            return change.switch(self.ground, built, self.held, self._schedule.current)
+            retired = change.switch(self.ground, built, self.held, self._schedule.current)
         except BaseException:
             self._retire(change.discarded(built), 0)
             raise
+        self.counters.pass_on(built.sides, self.held, counted)
+        return retired
 
     def _in_force(self, built: change.Held, retired: list[Sink], timers: bool = True) -> None:
         self.changes += 1
-        self.counters.keep(built.sides, self.held)
+        self.under_test = (self.under_test | self.probed) & built.plan.profiles
+        self.probed = built.plan.profiles - {check.profile for check in built.plan.checks}
         self.held = None if built.plan.empty else built
         self._healed_by = "" if self.held else "request"
         for side in built.sides:
@@ -235,6 +245,7 @@ class Target:
     def _forget(self) -> None:
         self.changes += 1
         self.checks = ()
+        self.probed = self.under_test = frozenset()
         self.counters.forget()
         self.probes.cancel()
         self._schedule.stop()

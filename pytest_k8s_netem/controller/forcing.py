@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.controller.evidence import LATE, LATE_BROUGHT
-from pytest_k8s_netem.controller.targets import digest, profiles_of
+from pytest_k8s_netem.controller.targets import digest
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.run import events
 from pytest_k8s_netem.run.retry import backoff
@@ -101,12 +101,12 @@ class Forcing:
 
     def _committed(self, done: list[tuple[Target, Plan]], before: Mapping[str, frozenset[str]], skew: float) -> None:
         now = time.time()
-        profiles = sorted({profile for _, plan in done for profile in profiles_of(plan)})
+        profiles = sorted({profile for _, plan in done for profile in plan.profiles})
         for state in (self._book.states[name] for name in profiles if name in self._book.states):
             state.skew = skew
             state.started = state.started or now
         for target, plan in done:
-            for name in profiles_of(plan):
+            for name in plan.profiles:
                 self._joined(name, target, name in before[target.key], now)
         self._emit(events.Committed(tuple(target.key for target, _ in done), tuple(profiles), skew))
 
@@ -129,7 +129,7 @@ class Forcing:
 
     def _left(self, target: Target, plan: Plan) -> frozenset[str]:
         """Profiles that the target is to hold no more although they say what they said: their peers have gone, say."""
-        states = (self._book.states.get(name) for name in target.profiles - profiles_of(plan))
+        states = (self._book.states.get(name) for name in target.profiles - plan.profiles)
         left = frozenset(
             state.name
             for state in states
@@ -185,7 +185,7 @@ class Forcing:
         return replace(plan, ttl=target.lease, durations=tuple((name, max(seconds, 0.001)) for name, seconds in left))
 
     def _leases(self, plan: Plan) -> frozenset[str]:
-        profiles = (self._keeper.world.profiles.get(name) for name in profiles_of(plan))
+        profiles = (self._keeper.world.profiles.get(name) for name in plan.profiles)
         return frozenset(profile.lease for profile in profiles if profile is not None and profile.lease)
 
     def _since(self, name: str, now: float) -> float:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from pytest_k8s_netem.controller.leases import LEASE
-from pytest_k8s_netem.controller.targets import digest, profiles_of
+from pytest_k8s_netem.controller.targets import digest
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.resolve.index import Index
 from pytest_k8s_netem.resolve.select import pods_of
@@ -67,7 +67,7 @@ class Takeover:
 
     def _durations(self, plan: Plan) -> dict[str, float]:
         """Those that the agent was told, as far as the profiles' statuses know: they may have been changed since."""
-        states = (self._book.states.get(name) for name in profiles_of(plan))
+        states = (self._book.states.get(name) for name in plan.profiles)
         known = {state.name: state.good.duration for state in states if state is not None and state.good is not None}
         return {name: float(seconds) for name, seconds in known.items() if seconds is not None}
 

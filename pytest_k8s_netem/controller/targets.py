@@ -83,7 +83,7 @@ class Target:
     @property
     def profiles(self) -> frozenset[str]:
         """Profiles of the plan in force."""
-        return profiles_of(self.plan)
+        return self.plan.profiles
 
     @property
     def idle(self) -> bool:
@@ -102,8 +102,6 @@ class Target:
         self._stop_proving()
         sets: dict[str, PeerSet] = {}
         encoded = plan_codec(sets).encode(replace(plan, target=self.name))
-        if not self.plan.empty:
-            await self._count_earlier()
         await self._session.tell_peers(sets)
         await self._session.request("prepare", target=self.name, plan=encoded)
 
@@ -114,6 +112,9 @@ class Target:
         """
         answer = await self._session.request("commit", target=self.name, digest=digest(plan, self.name))
         done = time.monotonic()
+        with suppress(ImpairmentError):  # it is in force, whatever is known of the one before
+            if "last" in answer:
+                self.earlier.add(self.plan, self._read({"observed": answer["last"]}))
         self._holds(plan, self._read(answer))
         return done
 
@@ -255,12 +256,6 @@ class Target:
         self.verdicts = verdict.judge(replace(self.plan, target=self.name, _digest=[]), observed)
         self._changed(self)
 
-    async def _count_earlier(self) -> None:
-        """Counters of a replaced plan are kept: the next proof lets them start anew."""
-        with suppress(ImpairmentError):
-            answer = await self._session.request("observe", target=self.name)
-            self.earlier.add(self.plan, self._read(answer))
-
     def _read(self, answer: dict[str, Any]) -> Observed:
         try:
             observed: Observed = OBSERVED.decode(answer.get("observed"), "observed")
@@ -272,8 +267,3 @@ class Target:
 def digest(plan: Plan, name: str) -> str:
     """The plan's digest under the name that the agent knows the target by."""
     return plan.digest if plan.target == name else replace(plan, target=name, _digest=[]).digest
-
-
-def profiles_of(plan: Plan) -> frozenset[str]:
-    """Profiles that have a stage in the plan."""
-    return frozenset(stage.profile for stage in plan.stages)

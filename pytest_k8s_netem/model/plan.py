@@ -123,6 +123,11 @@ class Plan:
         """Whether it asks for nothing."""
         return not self.classes and not self.carrier
 
+    @property
+    def profiles(self) -> frozenset[str]:
+        """Those that have a stage in it."""
+        return frozenset(stage.profile for stage in self.stages)
+
     def stage(self, stage_id: str) -> Stage:
         """The stage of that id.
 

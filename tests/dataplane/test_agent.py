@@ -162,6 +162,40 @@ def test_a_check_sees_the_delay_and_never_counts(agent: Any, pod: Any, engine: s
     assert dict(seen.classes)["c-egress"].packets == 4
 
 
+def test_a_test_loses_no_packet_from_its_count_while_a_change_is_proven(agent: Any, pod: Any, engine: str) -> None:
+    def echo(profile: str, class_id: str) -> Check:
+        return Check(profile, profile, class_id, "icmp", "10.9.0.2", count=3, timeout=5 * SECOND)
+
+    owner = agent.owner()
+    first = plan_of(engine, slow(5), checks=(echo("p", "c-egress"),))
+    owner.impose(first)
+    owner.ok("probe", target="pod")
+    pod.ping("10.9.0.2", 4)
+    delay = Timeline.constant(slow(1))
+    answer = owner.prepare(
+        replace(
+            first,
+            classes=(*first.classes, Class("c-ingress", "eth0", INGRESS, (ECHOES,), ("s-new",))),
+            stages=(*first.stages, Stage("s-new", "new", INGRESS, delay)),
+            checks=(*first.checks, echo("new", "c-ingress")),
+            _digest=[],
+        )
+    )
+    pod.ping("10.9.0.2", 2)
+    answer = owner.ok("commit", target="pod", digest=answer["ok"]["prepared"])
+    before = OBSERVED.decode(answer["last"])
+    assert dict(before.classes)["c-egress"].packets == 6
+    pod.ping("10.9.0.2", 3)
+    seen = owner.observed("probe", target="pod")
+    assert {result.met for result in seen.checks} == {3}
+    classes = dict(seen.classes)
+    assert classes["c-egress"].packets == 3, "of the profile under test, less what was probed"
+    assert classes["c-ingress"].packets == 0, "the new one's test has not begun"
+    pod.ping("10.9.0.2", 2)
+    classes = dict(owner.observed("observe", target="pod").classes)
+    assert (classes["c-egress"].packets, classes["c-ingress"].packets) == (5, 2)
+
+
 def test_a_probe_is_met_by_nothing_where_the_filter_takes_something_else(agent: Any, engine: str) -> None:
     check = Check("x", "p", "c-egress", "icmp", "10.9.0.2", count=3, timeout=5 * SECOND, size=1400)
     owner = agent.owner()

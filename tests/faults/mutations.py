@@ -110,15 +110,15 @@ MUTATIONS = (
     Mutation(
         "a probe that counts itself as the test's traffic",
         "agent/proving.py",
-        "            counters.restart(held)\n",
+        "        self._leave_out(asked, before, after, seen)\n",
         "",
         (PROOF + "test_a_test_that_met_nothing",),
     ),
     Mutation(
         "counters that never reset",
         "agent/observing.py",
-        "        self._classes = raw_classes(held)\n",
-        "        self._classes = {}\n",
+        "        self._classes |= {name: seen for name, seen in classes.items() if name not in tested}\n",
+        "",
         (AGENT + "test_a_check_sees_the_delay_and_never_counts",),
     ),
     Mutation(

@@ -166,9 +166,10 @@ class FakeChannel:
     def _commit(self, target: str, digest: str) -> dict[str, Any]:
         plan = self.agent.prepared.pop(target)
         assert plan.digest == digest
+        last = {"last": self._observe(target)["observed"]} if target in self.agent.plans else {}
         self.agent.plans[target] = plan
         self.agent.checks.pop(target, None)
-        return self._observe(target)
+        return self._observe(target) | last
 
     def _abort(self, target: str) -> dict[str, Any]:
         self.agent.prepared.pop(target, None)
