@@ -183,7 +183,7 @@ def _spared(profile: TrafficProfile) -> Iterator[str]:
     yield f"{', '.join(spared)}: unless a rule names them"
     if "dns" in profile.exempt:
         yield "DNS (port 53)"
-    yield "the pytest process, and what goes through forward and exec"
+    yield "the pytest process, forward, and how exec starts a command (not what that sends)"
 
 
 def _how_long(said: Explained) -> Iterator[str]:

@@ -43,7 +43,7 @@ round trip     app=web with app=db, tcp/5432: 100ms longer on average, 90ms to 1
                any other: as without it
 left alone     ARP, neighbour discovery, each pod's own node (health checks come from there), the
                  API server: unless a rule names them
-               the pytest process, and what goes through forward and exec
+               the pytest process, forward, and how exec starts a command (not what that sends)
 how long       until the test ends; on a cluster 35s longer at most if its run is killed
                pods that come later are met too
 engine         kernel if the machine has sch_netem, else userspace
@@ -77,7 +77,7 @@ round trip     two of these pods: 430ms longer on average, 128us to 747ms, no an
                (small packets, idle link; larger ones and queues take longer, as the rate has it)
 left alone     ARP, neighbour discovery, each pod's own node (health checks come from there), the
                  API server: unless a rule names them
-               the pytest process, and what goes through forward and exec
+               the pytest process, forward, and how exec starts a command (not what that sends)
 how long       until the test ends; on a cluster 35s longer at most if its run is killed
                pods that come later are met too
 engine         kernel if the machine has sch_netem, else userspace
