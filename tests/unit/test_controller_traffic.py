@@ -271,6 +271,22 @@ def test_a_refused_update_leaves_what_was() -> None:
     with_bed(scenario)
 
 
+def test_what_a_refused_change_had_met_is_counted_once() -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.pod("web-1")
+        await bed.apply()
+        bed.agent.fail["prepare", "default/web-1"] = "no"
+        with pytest.raises(ImpairmentError):
+            await bed.apply("more", delay="20ms")
+        pods = (await bed.controller.evidence("slow")).pods
+        assert [pods[key].earlier for key in ("default/web-0", "default/web-1")] == [Effect(), Effect()]
+        await bed.heal()
+        await bed.heal("more")
+
+    with_bed(scenario)
+
+
 def test_a_refused_profile_does_not_disturb_another() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
