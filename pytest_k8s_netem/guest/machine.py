@@ -27,19 +27,8 @@ PRELOADED = (
 )
 """Modules a network test needs at once; the guest's kernel loads any other when it is asked for."""
 
-REAPER = """
-chrt --idle 0 sh -c "$3" "$2" & awake=$!
-read -r ended || { sleep 5; kill -s KILL -- "-$1"; rm -rf -- "$2"; }
-kill "$awake"
-"""
+REAPER = 'read -r ended || { sleep 5; kill -s KILL -- "-$1"; rm -rf -- "$2"; }'
 """Shell text that outlives us: our end without a word leaves no guest, not even a hung one, and no folder."""
-
-AWAKE = "while [ -d /proc/$PPID ]; do i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; done"
-"""Shell text that keeps the guest's CPU from sleeping, and lets everything else go first (SCHED_IDLE, sched(7)).
-
-A CPU that sleeps is late for the timers of a guest, and a round trip under delay meets four of them: one of 37 ms took
-0.6 to 0.9 ms too long, and takes 0.3 to 0.5 so.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +87,15 @@ class Machine:
                 pass_fds=[end.fileno() for end in ends],
                 start_new_session=True,
             )
-            self._reaper = subprocess.Popen(
-                ["sh", "-c", REAPER, "netem-guest-reaper", str(self._kernel.pid), str(self._folder), AWAKE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
         for end in ends:
             end.close()
+        self._reaper = subprocess.Popen(
+            ["sh", "-c", REAPER, "netem-guest-reaper", str(self._kernel.pid), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _arguments(self, memory: int, ends: list[socket.socket]) -> list[str]:
         """The kernel's command line; what stands behind ``--`` becomes the first process's arguments."""

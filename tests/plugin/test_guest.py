@@ -344,21 +344,6 @@ def test_nothing_is_left_when_pytest_is_killed(outside: Outside, frozen: bool) -
 
 
 @uml
-def test_its_cpu_is_kept_awake_by_what_lets_all_else_go_first(outside: Outside) -> None:
-    run = outside.drive("{}", "sh", "-c", "echo up; read never")
-    assert run.stdout is not None
-    assert run.stdout.readline() == "up\n"
-    awake = {pid for pid in outside.processes() if os.sched_getscheduler(pid) == os.SCHED_IDLE}
-    assert awake
-    guests = {pid for pid in outside.processes() if b"linux.uml" in _read(pid, "cmdline")}
-    assert {frozenset(os.sched_getaffinity(pid)) for pid in awake | guests} == {
-        frozenset(os.sched_getaffinity(min(awake)))
-    }
-    run.communicate(timeout=PATIENCE)
-    outside.wait_for_nothing()
-
-
-@uml
 def test_a_guest_that_dies_says_its_last_words(outside: Outside) -> None:
     run = outside.drive("{}", "sh", "-c", "echo c > /proc/sysrq-trigger")
     _, errors = run.communicate(timeout=PATIENCE)
