@@ -143,7 +143,7 @@ def test_what_a_dead_run_left_is_swept_and_what_lives_stays(run, pair, user):
     def swept() -> str:
         return subprocess.run(sweep, env=environment, capture_output=True, text=True, check=True).stdout
 
-    assert "nothing was left" in swept()
+    assert "dead runs left nothing behind" in swept()
     assert beside.helpers() == before
     living.send(signal.SIGKILL)
     living.ended()
