@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
-import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 
 
 def rtt(host: str, count: int) -> dict[str, list[float]]:
     """Round trip times of single bytes over one connection."""
-    with awake(), socket.create_connection((host, 7), timeout=30) as connection:
+    with socket.create_connection((host, 7), timeout=30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         times = []
         for _ in range(count):
@@ -29,28 +26,6 @@ def rtt(host: str, count: int) -> dict[str, list[float]]:
             connection.recv(1)
             times.append(time.perf_counter() - start)
     return {"rtts": times}
-
-
-@contextlib.contextmanager
-def awake() -> Iterator[None]:
-    """Keep this processor from sleeping between packets: it would wake late, and that is no matter of the network.
-
-    A process does it that lets every other go first (SCHED_IDLE), and ends with this one.
-    """
-    parent = os.getpid()
-    if not (spinning := os.fork()):
-        try:
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-            while os.getppid() == parent:
-                for _ in range(100_000):
-                    pass
-        finally:
-            os._exit(0)
-    try:
-        yield
-    finally:
-        os.kill(spinning, signal.SIGKILL)
-        os.waitpid(spinning, 0)
 
 
 def loss(host: str, count: int) -> dict[str, int]:
