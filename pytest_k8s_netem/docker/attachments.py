@@ -10,6 +10,7 @@ from pytest_k8s_netem.api.protocol import NAMESPACES, PODS
 from pytest_k8s_netem.docker import gateway
 from pytest_k8s_netem.docker.channels import target_of
 from pytest_k8s_netem.docker.command import docker
+from pytest_k8s_netem.docker.helper import end_unused
 from pytest_k8s_netem.docker.inspection import inspect, look
 from pytest_k8s_netem.docker.podobject import notes_of, pod_of, status_of
 from pytest_k8s_netem.docker.reference import checked_name, reference
@@ -77,6 +78,7 @@ class Attachments:
                 )
             made = Attachment(name, found.id, claim)
             try:
+                await end_unused(found.id)
                 made.way = await self._channels.serve(name, found, dict(labels))
                 made.gateways = await self._answering(name, found)
                 await self._arrive(made, found)

@@ -99,6 +99,26 @@ async def stop(helper: str) -> None:
     await docker("stop", "--time", str(STOP_WITHIN), helper)
 
 
+async def in_use(helper: str) -> bool:
+    """Whether a relay runs in it: the run that made it lives, perhaps on another machine."""
+    said = await docker("container", "inspect", "--format", "{{len .ExecIDs}}", helper, check=False)
+    return said.strip() not in ("", "0")
+
+
+async def end_unused(container: str) -> None:
+    """Let the helpers beside a container put its network back and end, those that nobody uses any more.
+
+    The agent of one whose run was killed would take the filters of the next run along when it ends.
+
+    :raises ProviderError: if Docker cannot be asked.
+    """
+    told = await docker("ps", "--filter", f"label={HELPER_LABEL}={container}", "--format", "{{.Names}}")
+    for helper in told.split():
+        if not await in_use(helper):
+            with suppress(ProviderError):  # it has ended meanwhile
+                await stop(helper)
+
+
 async def _runs(helper: str) -> bool:
     said = await docker("container", "inspect", "--format", "{{.State.Running}}", helper, check=False)
     return said.strip() == "true"

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 
 from pytest_k8s_netem.docker.command import docker
-from pytest_k8s_netem.docker.helper import HELPER_LABEL, stop
+from pytest_k8s_netem.docker.helper import HELPER_LABEL, in_use, stop
 from pytest_k8s_netem.errors import NetemError, ProviderError
 from pytest_k8s_netem.run.directory import living_runs
 from pytest_k8s_netem.run.identity import EXPIRY, OWNER, RUN, Identity, expired
@@ -30,7 +30,7 @@ def helpers(base: Path | None = None) -> Sweeper:
         alive, owner = living_runs(base), Identity.of().owner
         for name, labels in asyncio.run(_listed()):
             mine = labels[OWNER] == owner and labels[RUN] not in alive
-            if (mine or expired(labels)) and not asyncio.run(_in_use(name)):
+            if (mine or expired(labels)) and not asyncio.run(in_use(name)):
                 yield asyncio.run(_removed(name, labels[RUN]))
 
     return sweep
@@ -45,12 +45,6 @@ async def _listed() -> list[tuple[str, dict[str, str]]]:
         return []
     rows = (line.split("\t") for line in told.splitlines() if line)
     return [(name, dict(zip(_LABELS, labels, strict=True))) for name, *labels in rows]
-
-
-async def _in_use(name: str) -> bool:
-    """Whether a relay runs in it: a run that keeps its directory elsewhere, or on another machine, lives."""
-    said = await docker("container", "inspect", "--format", "{{len .ExecIDs}}", name, check=False)
-    return said.strip() not in ("", "0")
 
 
 async def _removed(name: str, run: str) -> str:

@@ -154,6 +154,25 @@ def test_what_a_dead_run_left_is_swept_and_what_lives_stays(run, pair, user):
     assert pair.rtt() < 40
 
 
+def test_a_killed_run_does_not_disturb_the_next_one(run, pair, user):
+    killed = run(user, STOPS_HERE, begin=True)
+    killed.reached("body")
+    killed.send(signal.SIGKILL)
+    killed.ended()
+    assert beside.helpers(), "its lease has not ended"
+    following = run(
+        user,
+        """
+        @pytest.mark.netem(delay="60ms", pods="container/client")
+        def test_again(attached, rtt):
+            assert rtt() >= 60
+        """,
+    )
+    assert following.outcomes == {"passed": 1}, following.output
+    assert not beside.helpers()
+    assert pair.rtt() < 40
+
+
 def test_a_fork_of_the_test_process_keeps_nothing_alive(run, pair, user):
     """A child that a killed run leaves behind, as multiprocessing makes them, holds none of its streams."""
     suite = run(
