@@ -67,15 +67,6 @@ def effects(plan: Plan, observed: Observed) -> dict[str, Effect]:
     return found
 
 
-def summed(several: Iterable[dict[str, Effect]]) -> dict[str, Effect]:
-    """Effects over many targets."""
-    found: dict[str, Effect] = {}
-    for one in several:
-        for profile, effect in one.items():
-            found[profile] = found.get(profile, Effect()) + effect
-    return found
-
-
 def decide(effect: Effect) -> Outcome:
     """What the test met, by a profile's effect over all its pods and directions."""
     if effect.packets == 0:

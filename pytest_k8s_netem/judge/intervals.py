@@ -89,11 +89,6 @@ def quantile_bounds(samples: Sequence[float], q: float, alpha: float = ALPHA) ->
     return low, high
 
 
-def median_bounds(samples: Sequence[float], alpha: float = ALPHA) -> tuple[float, float]:
-    """:func:`quantile_bounds` of the median."""
-    return quantile_bounds(samples, 0.5, alpha)
-
-
 def quantile(samples: Sequence[float], q: float) -> float:
     """The sample's ``q``-quantile by nearest rank: a value that was really seen.
 

@@ -79,9 +79,6 @@ class PeerSet:
         return (self - PeerSet.from_wire(delta["remove"])) | PeerSet.from_wire(delta["add"])
 
 
-ANYWHERE = PeerSet(ALL_V4, ALL_V6)
-
-
 def _ranges(texts: Any, universe: Ranges) -> Ranges:
     if not isinstance(texts, list):
         raise ValueError(f"not a list of ranges: {texts!r}")

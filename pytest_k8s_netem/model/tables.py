@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 SCALE = 8192
 """NETEM_DIST_SCALE of linux/pkt_sched.h: a table value of 8192 is one sigma (one jitter)."""
@@ -35,19 +34,6 @@ class Table:
     values: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """What measured delays say of an impairment: ``delay``, ``jitter`` and ``delay_corr`` to set beside their table.
-
-    :ivar mu: mean, ns. :ivar sigma: standard deviation (of a sample: n - 1), ns.
-    :ivar rho: correlation of each value with the one before it, cut to 0..1.
-    """
-
-    mu: int
-    sigma: int
-    rho: float
-
-
 @lru_cache(maxsize=len(NAMES))
 def named(name: str) -> Table:
     """One of the distributions of :data:`NAMES`.
@@ -62,39 +48,6 @@ def named(name: str) -> Table:
     if quantile is None:
         raise ValueError(f"no distribution {name!r}; there are uniform, {', '.join(NAMES)}")
     return Table(name, tuple(_fixed(quantile((step + 0.5) / SIZE)) for step in range(SIZE)))
-
-
-def moments(samples: Sequence[int]) -> Moments:
-    """Mean, standard deviation and serial correlation of measured delays, in the order in which they were measured.
-
-    :param samples: ns, two at least.
-    :raises ValueError: for fewer than two.
-    """
-    if len(samples) < 2:
-        raise ValueError(f"{len(samples)} samples; a distribution needs two at least")
-    mean = sum(samples) / len(samples)
-    off = [sample - mean for sample in samples]
-    square = sum(x * x for x in off)
-    serial = sum(a * b for a, b in pairwise(off))
-    before = sum(x * x for x in off[:-1])
-    rho = serial / before if before else 0.0
-    return Moments(round(mean), round(math.sqrt(square / (len(samples) - 1))), min(max(rho, 0.0), 1.0))
-
-
-def from_samples(name: str, samples: Sequence[int]) -> Table:
-    """The distribution of measured delays about their mean, in units of their standard deviation.
-
-    With ``delay`` and ``jitter`` as :func:`moments` gives them, draws follow the samples.
-
-    :param samples: ns, at least two that differ.
-    :raises ValueError: for fewer.
-    """
-    found = moments(samples)
-    if not found.sigma:
-        raise ValueError("all samples are the same; a constant delay needs no distribution")
-    ascending = sorted(samples)
-    steps = ((step + 0.5) / SIZE for step in range(SIZE))
-    return Table(name, tuple(_fixed((_between(ascending, u) - found.mu) / found.sigma) for u in steps))
 
 
 def parse_dist(text: str, name: str = "custom") -> Table:
@@ -132,14 +85,6 @@ def _paretonormal_quantile(u: float) -> float:
 
 def _fixed(sigmas: float) -> int:
     return min(max(round(sigmas * SCALE), LOWEST), HIGHEST)
-
-
-def _between(ascending: Sequence[int], u: float) -> float:
-    """Quantile of a sample, linear between its values."""
-    at = min(max(u * len(ascending) - 0.5, 0.0), len(ascending) - 1.0)
-    low = int(at)
-    high = min(low + 1, len(ascending) - 1)
-    return ascending[low] + (ascending[high] - ascending[low]) * (at - low)
 
 
 def _sixteen_bits(word: str) -> int:

@@ -52,27 +52,16 @@ _CLASHES = {
 """Arguments that a later one pushes out, since they exclude each other."""
 
 
-def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what the fixtures consume, what becomes a profile)."""
-    face = {key: value for key, value in arguments.items() if key in FACE}
-    return face, {key: value for key, value in arguments.items() if key not in FACE}
-
-
-def from_arguments(
-    arguments: Mapping[str, Any], *, name: str, namespace: str, order: tuple[int, ...] = (), seed: int | None = None
-) -> dict[str, object]:
+def from_arguments(arguments: Mapping[str, Any], *, name: str, namespace: str) -> dict[str, object]:
     """The TrafficProfile object, in our dialect, that these arguments ask for.
 
     :param namespace: where ``pods``, ``to`` and ``from_`` look unless ``namespaces`` says otherwise.
-    :param seed: used where the arguments have none.
     :raises ConfigError: with every mistake.
     """
-    return render_profile(profile_of(arguments, name=name, namespace=namespace, order=order, seed=seed))
+    return render_profile(profile_of(arguments, name=name, namespace=namespace))
 
 
-def profile_of(
-    arguments: Mapping[str, Any], *, name: str, namespace: str, order: tuple[int, ...] = (), seed: int | None = None
-) -> TrafficProfile:
+def profile_of(arguments: Mapping[str, Any], *, name: str, namespace: str) -> TrafficProfile:
     """As :func:`from_arguments`, typed."""
     findings = Findings()
     told = {key: value for key, value in arguments.items() if value is not None}
@@ -88,7 +77,7 @@ def profile_of(
     names = findings.read(parse_namespaces, told.get("namespaces", namespace), "namespaces", own)
     pods = findings.read(parse_pods, told["pods"], "pods", _EVERY_POD) if "pods" in told else _EVERY_POD
     values = {key: findings.read(READERS[key], told[key], key, None) for key in HOW if key in told}
-    profile = replace(TrafficProfile(name, order=order), **({"seed": seed} | values))  # type: ignore[arg-type]
+    profile = replace(TrafficProfile(name), **values)  # type: ignore[arg-type]
     if "interface" in told:
         profile = replace(profile, interface=findings.read(parse_pattern, told["interface"], "interface", ""))
     asked = set(told) & set(WHAT) or set(arguments) - set(KNOWN)  # a word that was not understood may have been meant

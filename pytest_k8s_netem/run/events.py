@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import IO, Any
+    from typing import IO
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +120,6 @@ CAUSES = {
     "worker": "the process that carries its packets ended or hung",
 }
 """Words for what ends an impairment too soon, by :attr:`Observed.healed_by`; other causes are words already."""
-TYPES: dict[str, type[Event]] = {
-    cls.__name__: cls
-    for cls in (
-        ConditionChanged,
-        Committed,
-        Healed,
-        GapOpened,
-        GapClosed,
-        PodEnded,
-        ChannelLost,
-        Overloaded,
-        SegmentBegan,
-        Trouble,
-    )
-}
 
 
 class EventLog:
@@ -184,27 +169,3 @@ class EventLog:
 def dumps(event: Event) -> str:
     """An event as one line of JSON, its class under ``is``."""
     return json.dumps({"is": type(event).__name__, **asdict(event)})
-
-
-def loads(line: str) -> Event:
-    """Read what :func:`dumps` made.
-
-    :raises ValueError: for anything else.
-    """
-    data = json.loads(line)
-    if not isinstance(data, dict) or data.get("is") not in TYPES:
-        raise ValueError(f"not an event: {line[:80]!r}")
-    cls = TYPES[data.pop("is")]
-    if unknown := data.keys() - {f.name for f in fields(cls)}:
-        raise ValueError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
-    return cls(**{name: _frozen(value) for name, value in data.items()})
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def read(path: Path) -> list[Event]:
-    """All events of a file; a last line that was cut off by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [loads(line) for line in lines[:-1] if line]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,21 +52,3 @@ def _policy(seconds: float, errors: tuple[type[BaseException], ...], first: floa
         "retry": retry_if_exception_type(errors or (Exception,)),
         "reraise": True,
     }
-
-
-class Deadline:
-    """A moment, on the monotonic clock, by which something must be done."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds left; never negative."""
-        return max(0.0, self._end - time.monotonic())
-
-    @property
-    def over(self) -> bool:
-        """Whether it has passed."""
-        return self.left == 0.0

@@ -57,7 +57,7 @@ def beside_bare(world: Two, hook: Callable[[], Callable[[], None]]) -> str:
 def test_traffic_that_no_profile_means(peers: int, bits: int) -> None:
     """A rule of so many peers, none of them the one that is spoken to."""
     match = matching(others_than_the_peer(peers, bits))
-    programs = len(bpf.compile_match(match, Direction.EGRESS))
+    programs = len(bpf.compile_matches((match,), Direction.EGRESS))
     with two() as world:
         index = world.eth0().index
 

@@ -156,9 +156,8 @@ def test_a_changed_filter_is_not_held(netlink: Netlink, device: int, change: str
     victim = filters.ours(netlink, device, EGRESS)[2]
     netlink.delete_filter(victim)
     if change != "removed":
-        [program] = filters.bpf.compile_match(
-            classes()[1].matches[0] if change == "target" else Match(Ranges.of(0x0800)), EGRESS
-        )
+        match = classes()[1].matches[0] if change == "target" else Match(Ranges.of(0x0800))
+        [program] = filters.bpf.compile_matches((match,), EGRESS)
         packed = filters.options(program, filters.CLASSES | 9, targets[change == "target"])
         netlink.add_filter(device, HOOK_EGRESS, victim.priority, "bpf", packed, protocol=0x0800)
     held = {name: seen.held for name, seen in installed.read().items()}

@@ -16,7 +16,7 @@ from pytest_k8s_netem.controller.informer import Informer
 from pytest_k8s_netem.controller.queue import WorkQueue
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.errors import ApiError
-from pytest_k8s_netem.run.retry import Deadline, attempts, backoff, blocking_attempts
+from pytest_k8s_netem.run.retry import attempts, backoff, blocking_attempts
 
 
 def node(name: str, **labels: str) -> dict[str, Any]:
@@ -313,8 +313,3 @@ def test_attempts_end_at_the_deadline() -> None:
     with pytest.raises(OSError, match="late"):
         in_loop(scenario)
     assert len(tried) > 1
-
-
-def test_a_deadline_passes() -> None:
-    assert Deadline(0).over
-    assert 0 < Deadline(60).left <= 60

@@ -351,7 +351,7 @@ class TestFiles:
         }
         assert json.loads(files["profiles/odd-name.json"])["status"] == STATUS
         assert files["pods/shop/web/main.log"] == "hello\n"
-        assert events.loads(files["run.jsonl"]) == self.SNAPSHOT.happened[0]
+        assert files["run.jsonl"] == events.dumps(self.SNAPSHOT.happened[0]) + "\n"
 
     def test_an_earlier_run_is_left_alone(self, tmp_path: Path) -> None:
         folders = [evidence.told(self.SNAPSHOT, tmp_path, "t", "call")[1] for _ in range(3)]

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_k8s_netem.judge.effect import Outcome, decide, effects, summed
+from pytest_k8s_netem.judge.effect import Outcome, decide, effects
 from pytest_k8s_netem.judge.intervals import (
     binomial_bounds,
-    median_bounds,
     quantile,
     quantile_bounds,
     sample_size,
@@ -81,9 +80,9 @@ def test_large_samples_are_no_trouble():
 def test_the_interval_of_a_median_holds_it():
     draw = random.Random(1)
     for _ in range(50):
-        low, high = median_bounds([draw.expovariate(1) for _ in range(200)])
+        low, high = quantile_bounds([draw.expovariate(1) for _ in range(200)], 0.5)
         assert low < 0.6931 < high  # false alarm: 50 x 1e-6, and the seed is fixed
-    assert median_bounds([1.0, 2.0, 3.0]) == (float("-inf"), float("inf"))
+    assert quantile_bounds([1.0, 2.0, 3.0], 0.5) == (float("-inf"), float("inf"))
     assert quantile_bounds([], 0.5) == (float("-inf"), float("inf"))
 
 
@@ -169,9 +168,9 @@ def test_effects_count_each_profiles_packets_over_its_classes():
     assert (found["p"].packets, found["p"].bytes, found["p"].passed, found["p"].dropped) == (10, 960, 8, 2)
     assert found["p"].expected_changes == pytest.approx(1)
     assert found["q"].packets == 1
-    total = summed([found, found])
-    assert total["p"].packets == 20
-    assert total["p"].expected_changes == pytest.approx(2)
+    total = found["p"] + found["p"]
+    assert total.packets == 20
+    assert total.expected_changes == pytest.approx(2)
 
 
 COUNTED = {"delayed": 0, "duplicated": 0, "corrupted": 0, "reordered": 0}
@@ -199,4 +198,4 @@ def test_a_profile_is_inert_only_if_no_pod_and_no_direction_met_a_packet():
     nothing = effects(plan(Impairment(delay=5)), replace(observed(0), classes=()))
     assert decide(nothing["p"]) is Outcome.INERT
     something = effects(plan(Impairment(delay=5)), observed(3, passed=3))
-    assert decide(summed([nothing, something])["p"]) is Outcome.EXERCISED
+    assert decide(nothing["p"] + something["p"]) is Outcome.EXERCISED

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_k8s_netem.errors import ConfigError
 from pytest_k8s_netem.model.impairment import Bernoulli, Impairment
 from pytest_k8s_netem.model.ranges import Ranges
-from pytest_k8s_netem.profile.arguments import KNOWN, blackhole, from_arguments, merge, partition, profile_of, split
+from pytest_k8s_netem.profile.arguments import KNOWN, blackhole, from_arguments, merge, partition, profile_of
 from pytest_k8s_netem.profile.describe import describe, describe_impairment
 from pytest_k8s_netem.profile.parse import parse
 from pytest_k8s_netem.profile.selectors import EVERYWHERE
@@ -37,9 +37,9 @@ def app(name):
 
 def made(**arguments):
     """The profile, by way of the object that travels."""
-    obj = from_arguments(arguments, name="netem", namespace="ns", order=(1, 2), seed=5)
+    obj = from_arguments(arguments, name="netem", namespace="ns")
     profile = parse(obj)
-    assert profile == profile_of(arguments, name="netem", namespace="ns", order=(1, 2), seed=5)
+    assert profile == profile_of(arguments, name="netem", namespace="ns")
     return profile
 
 
@@ -59,7 +59,7 @@ WEB = (Selection((app("web"),), names=("ns",)),)
 
 def test_the_readmes_marker():
     profile = made(delay="100ms", jitter="10ms", loss="1%", pods="app=web", to="app=db", ports="tcp/5432")
-    assert (profile.name, profile.order, profile.seed) == ("netem", (1, 2), 5)
+    assert (profile.name, profile.order, profile.seed) == ("netem", (), None)
     assert profile.pods == WEB[0]
     assert profile.ingress is None
     assert profile.egress.rules == (Rule(peers=DB, ports=(Port(6, Ranges.of(5432), side="either"),)),)
@@ -188,7 +188,6 @@ def test_none_is_as_if_it_were_not_there():
 
 def test_what_the_fixtures_consume_is_let_be():
     assert made(delay="1ms", when="first", name="slow") == made(delay="1ms")
-    assert split({"delay": "1ms", "when": "first", "name": "x"}) == ({"when": "first", "name": "x"}, {"delay": "1ms"})
 
 
 def test_nothing_asked_is_refused():

@@ -1,17 +1,13 @@
-"""Delay distributions: formulas, measured samples, iproute2's files."""
+"""Delay distributions: formulas, iproute2's files."""
 
 from __future__ import annotations
 
-import math
-import random
 import statistics
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytest_k8s_netem.model import tables
-from pytest_k8s_netem.model.tables import SCALE, from_samples, moments, named, parse_dist
+from pytest_k8s_netem.model.tables import SCALE, named, parse_dist
 
 
 @pytest.mark.parametrize("name", tables.NAMES)
@@ -52,43 +48,6 @@ def test_paretonormal_lies_between_its_parts():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"experimental.*normal, pareto, paretonormal"):
         named("experimental")
-
-
-def test_moments_of_samples():
-    assert moments([10, 20, 30, 40]) == tables.Moments(25, round(math.sqrt(500 / 3)), pytest.approx(125 / 275))
-    assert moments([10, 20] * 50).rho == 0
-
-
-@pytest.mark.parametrize("samples", [[], [1]])
-def test_too_few_samples(samples):
-    with pytest.raises(ValueError, match="two at least"):
-        moments(samples)
-
-
-def test_equal_samples_are_no_distribution():
-    with pytest.raises(ValueError, match="constant delay"):
-        from_samples("rtt", [5, 5, 5])
-
-
-def test_draws_from_measured_samples_follow_the_samples():
-    rng = random.Random(1)
-    samples = [round(20e6 + rng.expovariate(1 / 3e6)) for _ in range(5000)]
-    found, table = moments(samples), from_samples("rtt", samples)
-    drawn = sorted(found.mu + found.sigma * value / SCALE for value in table.values)
-    ascending = sorted(samples)
-    for share in (0.01, 0.1, 0.5, 0.9, 0.99):
-        assert drawn[int(share * len(drawn))] == pytest.approx(ascending[int(share * 5000)], rel=0.01)
-
-
-@given(st.lists(st.integers(0, 10**12), min_size=2, max_size=50))
-def test_any_samples_make_a_table_or_are_refused(samples):
-    if len(set(samples)) == 1 or not moments(samples).sigma:
-        with pytest.raises(ValueError, match="the same"):
-            from_samples("any", samples)
-    else:
-        values = from_samples("any", samples).values
-        assert list(values) == sorted(values)
-        assert -32768 <= values[0] <= values[-1] <= 32767
 
 
 def test_a_dist_file():

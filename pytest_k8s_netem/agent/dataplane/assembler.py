@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # linux/bpf_common.h: class | size | mode, or class | operation | source
 LD_WORD, LD_HALF, LD_BYTE = 0x20, 0x28, 0x30
-LD_WORD_X, LD_HALF_X, LD_BYTE_X = 0x40, 0x48, 0x50
+LD_HALF_X, LD_BYTE_X = 0x48, 0x50
 LD_IMMEDIATE, LD_LENGTH, LD_MEMORY, LDX_IMMEDIATE, STORE = 0x00, 0x80, 0x60, 0x01, 0x02
 ADD, SUB, ADD_X, AND, SHIFT_LEFT, TAX, TXA = 0x04, 0x14, 0x0C, 0x54, 0x64, 0x07, 0x87
 SHIFT_RIGHT, SHIFT_RIGHT_X = 0x74, 0x7C

@@ -23,11 +23,6 @@ _MOST_ETHER_TYPES = 8
 """A match that names more gets one program for all of them."""
 
 
-def compile_match(match: Match, direction: Direction) -> list[Program]:
-    """Programs that together take exactly the match's packets; each is for one ether type."""
-    return compile_matches((match,), direction)
-
-
 def compile_matches(matches: Sequence[Match], direction: Direction) -> list[Program]:
     """Programs that together take exactly the union of the matches; each is for one ether type."""
     programs: list[Program] = []

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Protocol
 
-    from pytest_k8s_netem.agent.dataplane.netlink import Netlink
     from pytest_k8s_netem.model.capabilities import Interface
     from pytest_k8s_netem.model.impairment import Impairment
     from pytest_k8s_netem.model.observed import StageObserved
@@ -73,13 +72,3 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Release what all sinks share, and wait for what is still on its way out."""
-
-    class MakeEngine(Protocol):
-        """Constructor of an engine for a target's namespace."""
-
-        def __call__(self, netlink: Netlink, namespace: int) -> Engine:
-            """An engine that works through this socket; nothing is made yet.
-
-            :param namespace: descriptor of the socket's namespace; it lives longer than the engine. The kernel engine
-                needs none and takes the socket alone.
-            """

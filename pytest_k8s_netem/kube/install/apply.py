@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, NAMESPACES, PODS, TRAFFICPROFILES
 from pytest_k8s_netem.errors import ApiError, ClusterError
 from pytest_k8s_netem.kube.definition import define
@@ -25,8 +23,6 @@ NONSENSE: Object = {
     "spec": {"podSelector": {}, "egress": [{}], "impairment": {"delay": "1ms"}, "nonsense": True},
 }
 """A profile that the definition takes and the webhook refuses; never kept."""
-
-_log = logging.getLogger(__name__)
 
 
 class _NotYet(Exception):
