@@ -113,13 +113,13 @@ class Service:
         return 0
 
     def leave(self, patience: int) -> None:
-        """Put every namespace back as it was, then end."""
+        """Put every namespace back as it was, then end; queues get ``patience`` ns to drain."""
         if not self._leaving:
             self._leaving = True
             self.keeper.leave(self.loop.stop, patience)
 
     def end_when_idle(self, seconds: int) -> None:
-        """End once nobody has asked for anything, and nothing was in force, for so long (within a quarter of it)."""
+        """End once nobody has asked for anything, and nothing was in force, for so many seconds (within a quarter)."""
         since = self.loop.now()
 
         def look() -> None:

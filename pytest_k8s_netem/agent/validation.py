@@ -100,5 +100,5 @@ def check_problems(checks: Iterable[Check]) -> Iterator[Problem]:
 
 
 def is_time(seconds: float) -> bool:
-    """Whether it can be a ttl or duration: finite, above 0, at most a year."""
+    """Whether it can be a ttl or duration: seconds, finite, above 0, at most a year."""
     return math.isfinite(seconds) and 0 < seconds <= 366 * 86400

@@ -120,13 +120,18 @@ class NetemProfile:
         self._portal.call(self._measuring.assert_rtt(self._imposition, median=median, p99=p99))
 
     def assert_loss(self, share: str | tuple[str, str]) -> None:
-        """Assert that the measured loss of every pair is this share, or within these two; false alarms below 1e-6."""
+        """Assert that the measured loss of every pair is this share, or within these two; false alarms below 1e-6.
+
+        :raises AssertionError: naming the worst pair, asked against measured.
+        """
         self._portal.call(self._measuring.assert_loss(self._imposition, share))
 
     def assert_rate(self, rate: str | tuple[str, str]) -> None:
         """Assert that full-size packets come through at this rate (within 10 %), or between these two.
 
         Probes see no more than 100mbit.
+
+        :raises AssertionError: naming the worst pair, asked against measured.
         """
         self._portal.call(self._measuring.assert_rate(self._imposition, rate))
 

@@ -65,7 +65,10 @@ class Measuring:
         _demand(judge_rtt(measured, **bounds))
 
     async def assert_loss(self, imposition: Imposition, share: str | tuple[str, str]) -> None:
-        """Share of round trips lost, as precisely as some thousand probes can tell."""
+        """Share of round trips lost, as precisely as some thousand probes can tell.
+
+        :raises AssertionError: naming the worst pair. :raises ConfigError: for a share that cannot be read.
+        """
         wanted = _within(share, "share", parse_share, single=lambda exactly: (exactly, exactly))
         least = min((part for part in wanted if part > 0), default=0.01)
         count = min(4000, max(400, math.ceil(40 / least)))
@@ -73,7 +76,11 @@ class Measuring:
         _demand(judge_loss(measured, wanted))
 
     async def assert_rate(self, imposition: Imposition, rate: str | tuple[str, str]) -> None:
-        """Rate at which full-size packets come back when they are sent all at once."""
+        """Rate at which full-size packets come back when they are sent all at once.
+
+        :raises AssertionError: naming the worst pair.
+        :raises ConfigError: for a rate that cannot be read, or is above :data:`FASTEST`.
+        """
         wanted = _within(rate, "rate", parse_rate, single=lambda bits: (bits * (1 - TOLERANCE), bits * (1 + TOLERANCE)))
         if wanted[0] > FASTEST:
             why = f"probes see no more than {format_rate(FASTEST)}"

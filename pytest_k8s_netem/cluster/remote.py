@@ -215,7 +215,10 @@ class RemoteProvider:
             await forward.stop()
 
     async def socket(self, pod: Object, family: int, type_: int, protocol: int) -> socket.socket:
-        """Not here: the pod's network is on another machine."""
+        """Not here: the pod's network is on another machine.
+
+        :raises ClusterError: always, with what to do instead.
+        """
         del family, type_, protocol
         raise ClusterError(
             f"the provider {self.name} has no socket of this process in the network of pod/{pod['metadata']['name']}, "

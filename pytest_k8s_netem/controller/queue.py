@@ -28,7 +28,7 @@ class WorkQueue:
             self._queue.put_nowait(key)
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Have the key worked on after a while; the earliest of several calls counts."""
+        """Have the key worked on after so many seconds; the earliest of several calls counts."""
         loop = asyncio.get_running_loop()
         before = self._timers.get(key)
         if before is not None:

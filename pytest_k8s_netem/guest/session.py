@@ -67,7 +67,10 @@ class Session:
             self.selector.register(line, selectors.EVENT_READ)
 
     def run(self) -> int:
-        """Stream until the guest has said its exit status and is gone."""
+        """Stream until the guest has said its exit status, which is returned, and is gone.
+
+        :raises ProviderError: if it never says one, with the kernel's last words.
+        """
         with self.selector:
             while self.status is None and not self.fault and self.machine.control in self.selector.get_map():
                 self.step()

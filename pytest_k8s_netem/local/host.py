@@ -52,7 +52,10 @@ class NodeHost:
 
     @property
     def pid(self) -> int:
-        """Process id of the process outside that waits for the node host."""
+        """Process id of the process outside that waits for the node host.
+
+        :raises ClusterError: while it does not run.
+        """
         if self._child is None:
             raise ClusterError("the node host is not running")
         return self._child.pid

@@ -19,6 +19,7 @@ def command(fd: int) -> list[str]:
     """Its command line: an isolated interpreter that is told where our package and pyroute2 are.
 
     :param fd: its end of the control line, inherited.
+    :raises ProviderError: if pyroute2 is not installed.
     """
     found = importlib.util.find_spec("pyroute2")
     if found is None or not found.submodule_search_locations:

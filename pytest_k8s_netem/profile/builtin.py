@@ -51,7 +51,10 @@ def seconds(value: object, path: str) -> int:
 
 
 def ratio(value: object, path: str) -> float:
-    """0..1; above it the right form is told."""
+    """0..1.
+
+    :raises ConfigError: for anything else; above 1 the right form is told.
+    """
     if isinstance(value, int | float) and 1 < value <= 100:
         meant = Decimal(repr(value)).scaleb(-2)
         why = f"above 1: k8s-netem's ratios go from 0 to 1, where 1 is {format_share(1)}"
@@ -60,7 +63,10 @@ def ratio(value: object, path: str) -> float:
 
 
 def distribution(value: object, path: str) -> str:
-    """``uniform`` or one of the named tables."""
+    """``uniform`` or one of the named tables.
+
+    :raises ConfigError: for anything else.
+    """
     if not isinstance(value, str) or value not in CHOICES:
         raise refusal(path, value, "unknown distribution", nearest(value, CHOICES))
     return value

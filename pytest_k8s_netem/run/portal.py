@@ -60,7 +60,7 @@ class Portal:
 
         So does what else a signal's handler raises, as pytest-timeout's does: the test is over, the run goes on.
 
-        :raises TimeoutError: when the time is over.
+        :raises TimeoutError: when the time is over. :raises RuntimeError: on the loop's own thread, and in a fork.
         """
         if threading.current_thread() is self._thread:
             work.close()

@@ -25,7 +25,7 @@ class Swept:
 
 
 def directories(base: Path | None = None) -> Sweeper:
-    """Sweeps directories of dead runs."""
+    """Sweeps directories of dead runs; raises NetemError for one that cannot be removed."""
 
     def sweep() -> Iterable[str]:
         for path in dead_directories(base):

@@ -75,7 +75,7 @@ async def available(api: Api, within: float = AVAILABLE_WITHIN) -> None:
 async def answering(api: Api, within: float = ANSWERS_WITHIN) -> None:
     """Wait until the API server asks the webhooks, and they answer.
 
-    :raises ClusterError: if they do not.
+    :param within: seconds. :raises ClusterError: if they do not.
     """
     try:
         async for attempt in attempts(within, _NotYet, most=0.5):
