@@ -27,6 +27,7 @@ from pytest_k8s_netem.api.objects import (
 )
 from pytest_k8s_netem.api.protocol import BINDINGS, NAMESPACES, PODS, Change, Kind, Listing, Object
 from pytest_k8s_netem.errors import ApiError, NetemError
+from pytest_k8s_netem.profile.rules import NAMESPACE_LABEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class MemoryApi:
         if kind.namespaced:
             meta["namespace"] = namespace
         if kind.name == "Namespace":
-            meta["labels"] = {**(meta.get("labels") or {}), "kubernetes.io/metadata.name": meta["name"]}
+            meta["labels"] = {**(meta.get("labels") or {}), NAMESPACE_LABEL: meta["name"]}
         if kind.name not in (*WITHOUT_STATUS, "Node"):  # a node registers itself with its status
             obj.pop("status", None)
             if kind.name in FIRST_STATUS:

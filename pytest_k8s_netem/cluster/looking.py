@@ -13,7 +13,7 @@ from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.model.wire import OBSERVED, plan_codec
 from pytest_k8s_netem.resolve.objects import CONTAINERS
 from pytest_k8s_netem.run.events import CAUSES
-from pytest_k8s_netem.run.identity import RUN
+from pytest_k8s_netem.run.identity import CALLED, RUN
 from pytest_k8s_netem.run.snapshot import HeldSeen, PodSeen, ProfileSeen, Snapshot
 
 TYPE_CHECKING = False
@@ -33,8 +33,6 @@ MOST_LINES = 1000
 """Last lines of each log that a snapshot has."""
 MOST_EVENTS = 200
 """Kubernetes events that a snapshot has, the newest."""
-NAME = "k8s-netem.riasc.eu/name"
-"""Annotation of a TrafficProfile: what the user calls it."""
 
 
 async def look(
@@ -68,7 +66,7 @@ def when(event: Object) -> str:
 def profile_seen(obj: Object, evidence: Evidence | None = None, note: str = "") -> ProfileSeen:
     """A TrafficProfile and what is known of it; ``note``: why there is no evidence."""
     key = str(obj["metadata"]["name"])
-    name = (obj["metadata"].get("annotations") or {}).get(NAME) or key
+    name = (obj["metadata"].get("annotations") or {}).get(CALLED) or key
     if evidence is None:
         return ProfileSeen(name, obj, notes=(note,) if note else ())
     return ProfileSeen(name, obj, _held(key, evidence), _gaps(evidence), evidence.notes)

@@ -6,8 +6,8 @@ from pytest_k8s_netem.api.passing import PassingApi
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
 from pytest_k8s_netem.errors import ConfigError
 from pytest_k8s_netem.profile.parse import parse
+from pytest_k8s_netem.profile.rules import NAMESPACE_LABEL
 from pytest_k8s_netem.profile.trafficprofile import Operator
-from pytest_k8s_netem.resolve.objects import NAMESPACE_LABEL
 from pytest_k8s_netem.resolve.select import not_allowed_text
 from pytest_k8s_netem.resolve.view import ANY
 

@@ -16,6 +16,8 @@ from pytest_k8s_netem.profile import arguments as vocabulary
 from pytest_k8s_netem.profile.findings import refusal as refused
 from pytest_k8s_netem.profile.findings import shown
 from pytest_k8s_netem.profile.parse import NAME, parse
+from pytest_k8s_netem.profile.rules import NAMESPACE_LABEL
+from pytest_k8s_netem.run.identity import CALLED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +33,6 @@ CHOICES = {
     "inert": ("error", "warn", "ignore"),
     "unexercised": ("error", "warn", "ignore"),
 }
-NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-"""The label that Kubernetes puts on every namespace: its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class SpecReader:
         _check_face(spec)
         obj = self._from_profile(spec) if "profile" in spec.arguments else self._from_arguments(spec)
         metadata = {"name": f"{spec.name}-{self.suffix}", "labels": {**self.labels}}
-        obj = {**obj, "metadata": {**metadata, "annotations": {"k8s-netem.riasc.eu/name": spec.name}}}
+        obj = {**obj, "metadata": {**metadata, "annotations": {CALLED: spec.name}}}
         if isinstance(obj["spec"], dict):
             obj["spec"] = {**self._defaults(spec), **obj["spec"]}
         try:

@@ -32,8 +32,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-NAMESPACE_NAME = "kubernetes.io/metadata.name"
-"""The label that Kubernetes puts on each namespace: its name."""
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+"""The label that the API server puts on every namespace: its name."""
 PEERS = {Direction.EGRESS: "to", Direction.INGRESS: "from"}
 DEFAULT_SIDE = {Direction.EGRESS: "remote", Direction.INGRESS: "local"}
 """Rules of objects match destination ports, as upstream's do."""
@@ -107,12 +107,12 @@ def render_selection(selection: Selection) -> dict[str, object]:
 def parse_namespaces(
     told: Mapping[str, object], path: str, findings: Findings
 ) -> tuple[tuple[str, ...], LabelSelector | None]:
-    """(names, selector) of ``namespaceSelector``; a requirement on :data:`NAMESPACE_NAME` is read as names."""
+    """(names, selector) of ``namespaceSelector``; a requirement on :data:`NAMESPACE_LABEL` is read as names."""
     if "namespaceSelector" not in told:
         return (), None
     where = f"{path}.namespaceSelector" if path else "namespaceSelector"
     selector = findings.read(parse_label_selector, told["namespaceSelector"], where, LabelSelector())
-    named = [r for r in selector.requirements if r.key == NAMESPACE_NAME and r.operator is Operator.IN]
+    named = [r for r in selector.requirements if r.key == NAMESPACE_LABEL and r.operator is Operator.IN]
     if not named:
         return (), selector
     rest = tuple(requirement for requirement in selector.requirements if requirement is not named[0])
@@ -123,7 +123,7 @@ def render_namespaces(selection: Selection) -> dict[str, object]:
     """``namespaceSelector``, or nothing where all namespaces are meant without saying so."""
     requirements = selection.namespaces.requirements if selection.namespaces else ()
     if selection.names:
-        requirements = (Requirement(NAMESPACE_NAME, Operator.IN, selection.names), *requirements)
+        requirements = (Requirement(NAMESPACE_LABEL, Operator.IN, selection.names), *requirements)
     elif selection.namespaces is None:
         return {}
     return {"namespaceSelector": render_label_selector(LabelSelector(requirements))}

@@ -1,1 +1,1 @@
-"""What a person sees of a run: terminal lines and sections, JUnit properties; reads the run's events only."""
+"""What a person reads of a run (terminal, JUnit, evidence), and what ``netem observe`` and ``explain`` print."""

@@ -7,6 +7,7 @@ import time
 
 from pytest_k8s_netem.report import artifacts
 from pytest_k8s_netem.report.words import counted, effect_words, profile_state
+from pytest_k8s_netem.resolve.objects import CONTAINERS
 from pytest_k8s_netem.run import events
 
 TYPE_CHECKING = False
@@ -28,8 +29,6 @@ MOST_HAPPENED = 8
 MOST_MISSING = 3
 WIDTH = 200
 """Characters of a line that are shown."""
-CONTAINERS = "container"
-"""The namespace of attached containers."""
 AGENT = "netem-agent"
 """How the names of our own containers begin."""
 ROUTINE = (events.Committed, events.SegmentBegan, events.ConditionChanged)

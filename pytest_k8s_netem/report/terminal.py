@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_k8s_netem.report.words import counted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +23,7 @@ def _measured(fact: Mapping[str, Any]) -> Iterator[str]:
         yield f"measured RTT {low} ms" if low == high else f"measured RTT {low}..{high} ms"
     packets, dropped = fact["packets"], fact["dropped"]
     lost = f", {dropped} lost ({dropped / packets:.1%})" if packets and dropped else ""
-    yield f"{_counted(packets, 'packet')} met{lost}"
+    yield f"{counted(packets, 'packet')} met{lost}"
     yield f"{_pods(fact['pods'])}, {fact['engine'] or 'no'} engine, proven by {fact['proof'] or 'nothing'}"
     if fact["spared"]:
         yield f"spared: {', '.join(what.partition(' (')[0] for what in fact['spared'])}"
@@ -29,16 +31,12 @@ def _measured(fact: Mapping[str, Any]) -> Iterator[str]:
     yield from fact["findings"]
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def _pods(keys: Sequence[str]) -> str:
     """Two by name, more by number; a name without its namespace, which is mostly the test's own."""
     from pytest_k8s_netem.resolve.objects import shown
 
     if not 0 < len(keys) <= 2:
-        return _counted(len(keys), "pod")
+        return counted(len(keys), "pod")
     return " and ".join(shown(key) for key in keys)
 
 

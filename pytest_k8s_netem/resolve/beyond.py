@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_k8s_netem.model.plan import Direction
+from pytest_k8s_netem.profile.rules import NAMESPACE_LABEL
 from pytest_k8s_netem.profile.selectors import format_ref
 from pytest_k8s_netem.profile.trafficprofile import RefKind
 from pytest_k8s_netem.resolve import objects
@@ -64,7 +65,7 @@ def _unseen(index: Index, selection: Selection) -> Iterator[str]:
         if right := view.lacking.get(NEEDS.get(ref.kind, "")):
             yield f"{format_ref(ref)} cannot be looked up: that needs {right}"
     requirements = selection.namespaces.requirements if selection.namespaces else ()
-    labels = [one.key for one in requirements if one.key != objects.NAMESPACE_LABEL]
+    labels = [one.key for one in requirements if one.key != NAMESPACE_LABEL]
     if labels and (right := view.lacking.get("namespaces")):
         yield f"namespaces cannot be selected by {labels[0]}: that needs {right}"
     for exception in selection.exceptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 
+from pytest_k8s_netem.profile.rules import NAMESPACE_LABEL
 from pytest_k8s_netem.profile.trafficprofile import Operator, RefKind
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.index import Index, once
@@ -60,7 +61,7 @@ def in_namespaces(index: Index, namespace: str, selection: Selection) -> bool:
     if selection.namespaces is None:
         return True
     labels = objects.labels(index.world.namespaces.get(namespace, {}))
-    return selection.namespaces.takes({objects.NAMESPACE_LABEL: namespace, **labels})
+    return selection.namespaces.takes({NAMESPACE_LABEL: namespace, **labels})
 
 
 def _labelled(index: Index, selector: LabelSelector) -> set[str]:

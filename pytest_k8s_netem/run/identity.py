@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PREFIX = "k8s-netem.riasc.eu/"
 RUN, TEST, OWNER, EXPIRY = (PREFIX + name for name in ("run", "test", "owner", "expiry"))
+CALLED = f"{PREFIX}name"
+"""The annotation of a TrafficProfile that holds what the user calls it."""
 INJECT, INJECTED = f"{PREFIX}inject", "enabled"
 """The label of namespaces whose pods may be given agents, and its value there."""
 EXPIRY_AFTER = 6 * 3600

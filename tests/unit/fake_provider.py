@@ -6,9 +6,8 @@ from typing import Any
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import EVENTS, NAMESPACES, PODS, TRAFFICPROFILES
-from pytest_k8s_netem.cluster import looking
 from pytest_k8s_netem.controller.evidence import Evidence, Gap
-from pytest_k8s_netem.run.identity import RUN
+from pytest_k8s_netem.run.identity import CALLED, RUN
 from pytest_k8s_netem.run.snapshot import HeldSeen
 
 
@@ -36,7 +35,7 @@ def pod(name: str, *, ready: bool = True, restarts: int = 0, **state: Any) -> di
 
 
 def profile(status: dict[str, Any] | None = None) -> dict[str, Any]:
-    metadata = {"name": "netem-1", "labels": {RUN: "run"}, "annotations": {looking.NAME: "netem"}}
+    metadata = {"name": "netem-1", "labels": {RUN: "run"}, "annotations": {CALLED: "netem"}}
     made = {"apiVersion": "k8s-netem.riasc.eu/v1", "kind": "TrafficProfile", "metadata": metadata, "spec": {}}
     return {**made, **({"status": status} if status else {})}
 

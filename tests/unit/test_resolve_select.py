@@ -10,6 +10,7 @@ import pytest
 from pytest_k8s_netem.model.match import ARP, ICMP, IPV4, IPV6, TCP, UDP, Packet
 from pytest_k8s_netem.model.plan import Direction
 from pytest_k8s_netem.model.ranges import Ranges
+from pytest_k8s_netem.profile.rules import NAMESPACE_LABEL
 from pytest_k8s_netem.profile.trafficprofile import (
     LabelSelector,
     Operator,
@@ -53,7 +54,7 @@ WEB, DB, CANARY = c.pod("web", 1, app="web"), c.pod("db", 2, app="db"), c.pod("c
         (c.ref("pod", "db"), {"db"}),
         (c.ref("svc", "front"), {"web", "canary"}),
         (replace(c.ALL, names=("other",)), set()),
-        (replace(c.ALL, namespaces=LabelSelector((Requirement(objects.NAMESPACE_LABEL, Operator.IN, ("default",)),))),
+        (replace(c.ALL, namespaces=LabelSelector((Requirement(NAMESPACE_LABEL, Operator.IN, ("default",)),))),
          {"web", "db", "canary"}),
         (Selection(selectors=(LabelSelector((Requirement("track", Operator.DOES_NOT_EXIST),)),)), {"web", "db"}),
         (Selection(selectors=(LabelSelector((Requirement("app", Operator.NOT_IN, ("web",)),)),)), {"db"}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_k8s_netem.kube.install.names import CONTROLLER, NAMESPACE, NEVER, PARTS, WEBHOOKS
 from pytest_k8s_netem.kube.webhook import MUTATE, VALIDATE
-from pytest_k8s_netem.resolve.objects import NAMESPACE_LABEL
+from pytest_k8s_netem.profile.rules import NAMESPACE_LABEL
 from pytest_k8s_netem.run.identity import INJECT, INJECTED
 
 TYPE_CHECKING = False
