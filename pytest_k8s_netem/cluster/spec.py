@@ -141,7 +141,7 @@ class SpecReader:
         objects = manifests.load(self.find(source) if isinstance(source, str | Path) else source)
         if len(objects) != 1 or objects[0]["kind"] != "TrafficProfile":
             kinds = ", ".join(str(obj["kind"]) for obj in objects)
-            raise ConfigError(f"profile={source}: expected one TrafficProfile, found {kinds}")
+            raise ConfigError(f"{_source(spec)}: expected one TrafficProfile, found {kinds}")
         obj = copy.deepcopy(objects[0])
         obj.setdefault("spec", {})
         if isinstance(obj["spec"], dict):

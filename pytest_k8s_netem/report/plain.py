@@ -58,8 +58,8 @@ def _impairment(what: Impairment) -> Iterator[str]:
     if what.corrupt:
         yield f"corrupt: {_chance(what.corrupt)} arrive with one bit flipped"
     if what.reorder:
-        each = f", of each {what.gap}th packet" if what.gap > 1 else ""
-        yield f"reorder: {_chance(what.reorder)} skip the delay{each}, and so overtake others"
+        apart = f", each after {what.gap - 1} or more that do not" if what.gap > 1 else ""
+        yield f"reorder: {_chance(what.reorder)} skip the delay{apart}, and so overtake others"
     if what.rate:
         yield f"rate: {format_rate(what.rate.bits)} per second; what is sent faster waits in a queue"
     if what.slot:

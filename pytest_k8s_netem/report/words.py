@@ -26,10 +26,10 @@ def profile_state(status: Mapping[str, Any]) -> tuple[str, str]:
 
 def effect_words(held: HeldSeen) -> str:
     """What a pod's share of a profile did to packets."""
-    done = [f"{held.effect[key]:g} {word}" for key, word in DONE.items() if held.effect.get(key)]
+    done = [f"{held.effect[key]:.0f} {word}" for key, word in DONE.items() if held.effect.get(key)]
     return ", ".join([f"{counted(held.effect.get('packets', 0), 'packet')} met", *done, f"{held.engine} engine"])
 
 
 def counted(number: float, thing: str) -> str:
     """``1 packet``, ``2 packets``."""
-    return f"{number:g} {thing}{'' if number == 1 else 's'}"
+    return f"{number:.0f} {thing}{'' if number == 1 else 's'}"

@@ -226,6 +226,13 @@ def test_what_happens_to_packets(capsys, text, told):
     assert sections(capsys, text)["what happens"] == [told]
 
 
+def test_what_a_gap_means(capsys):
+    assert sections(capsys, 'delay="10ms", reorder="5%", gap=2')["what happens"] == [
+        "delay: each packet waits 10ms",
+        "reorder: 5% of the packets skip the delay, each after 1 or more that do not, and so overtake others",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pytest_k8s_netem.cluster.answering import Answering
 from pytest_k8s_netem.controller.evidence import Evidence, Gap
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.report import observation
+from pytest_k8s_netem.report.words import effect_words
 from pytest_k8s_netem.run.directory import RunDirectory
 from pytest_k8s_netem.run.identity import Identity
 from pytest_k8s_netem.run.portal import Portal
@@ -165,3 +167,8 @@ def test_a_table_says_why_pods_are_not_verified() -> None:
         "  it hangs",
     ]
     assert not observation.verified([seen])
+
+
+def test_a_million_packets_are_written_out() -> None:
+    held = replace(HELD, effect={"packets": 1_234_567, "delayed": 1_234_567})
+    assert effect_words(held) == "1234567 packets met, 1234567 delayed, userspace engine"

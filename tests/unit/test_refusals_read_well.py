@@ -26,6 +26,10 @@ from pytest_k8s_netem.profile.arguments import POSITIONAL
             {"delay": "1ms", "when": "later", "follow": "always"},
             'when="later": expected one of last, first\nfollow="always": expected one of labels, start',
         ),
+        (
+            {"profile": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}},
+            "the object of 'netem': expected one TrafficProfile, found Pod",
+        ),
         ({}, 'nothing is asked to happen to packets; give delay="100ms", loss="1%", rtt=, rate=, preset= ...'),
         (
             {"count": 1},
