@@ -107,6 +107,7 @@ class Imposition:
         :raises NotApplied: before :meth:`begin` or after :meth:`end`.
         """
         self.demand()
+        generation, met = self._generation, self.record.effect
         await self._note()
         phrase = describe(parse(obj))
         try:
@@ -114,6 +115,8 @@ class Imposition:
         except NetemError:
             with contextlib.suppress(NetemError):  # the first error is told; what is not held stands in the evidence
                 await self._put(obj["spec"], self.object["spec"])
+            if self._generation == generation:  # nobody heard of a change, so all is still counted in one sum
+                self.record.effect = met
             raise
         self.object = {**self.object, "spec": copy.deepcopy(obj["spec"])}
         self.record.phrase = phrase

@@ -13,7 +13,11 @@ from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Kind, Object
 from pytest_k8s_netem.cluster import imposition as impositions
 from pytest_k8s_netem.cluster.imposition import Imposition, abandon_all, begin_all
+from pytest_k8s_netem.controller.evidence import Evidence, PodEvidence
 from pytest_k8s_netem.errors import ApiError, ConfigError, NetemError, ProofError, TeardownError
+from pytest_k8s_netem.judge.effect import Effect
+from pytest_k8s_netem.model.observed import Observed
+from pytest_k8s_netem.model.plan import Plan
 from pytest_k8s_netem.profile.arguments import from_arguments
 
 ERRORS = [partial(ApiError, 503, "ServiceUnavailable"), ConfigError, ProofError]
@@ -22,6 +26,14 @@ ERRORS = [partial(ApiError, 503, "ServiceUnavailable"), ConfigError, ProofError]
 class Provider:
     def __init__(self) -> None:
         self.api: Any = MemoryApi()
+        self.witness: Any = None
+
+
+class Witness:
+    """Saw seven packets, whenever it is asked."""
+
+    async def evidence(self, _profile: str) -> Evidence:
+        return Evidence({"shop/web": PodEvidence(Plan("shop/web"), Observed("shop/web"), {}, Effect(packets=7))})
 
 
 class Slow(MemoryApi):
@@ -100,6 +112,40 @@ def test_a_change_that_cannot_be_verified_is_told_by_name_and_taken_back(
             await one.change(profile("2ms"))
         stored = await provider.api.get(TRAFFICPROFILES, "slow")
         assert stored["spec"] == profile("1ms")["spec"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_what_was_met_before_a_refused_change_is_counted_once(heard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller begins a new sum with each generation, so what it said of the one before counts as well."""
+
+    async def verified(*_: object, **__: object) -> None:
+        if heard:
+            raise ProofError("try again")
+
+    monkeypatch.setattr(impositions.waiting, "verified", verified)
+
+    async def scenario() -> None:
+        provider = Provider()
+        made = await provider.api.create(TRAFFICPROFILES, profile("1ms"))
+        patch, refusals = provider.api.patch, [] if heard else [ApiError(403, "Forbidden", "no")]
+
+        async def refusing(*given: Any) -> Object:
+            if refusals:
+                raise refusals.pop()
+            changed: Object = await patch(*given)
+            return changed
+
+        provider.api.patch = refusing
+        provider.witness = Witness()
+        one = imposition(provider)
+        one.applied, one._generation = True, made["metadata"]["generation"]
+        with pytest.raises(NetemError):
+            await one.change(profile("2ms"))
+        await one.conclude()
+        assert one.record.effect.packets == (14 if heard else 7)
+        assert one.record.problems == []
 
     asyncio.run(scenario())
 
