@@ -95,8 +95,7 @@ def test_a_profile_whose_finalizer_cannot_be_written_waits_alone(status: int) ->
         Refused(bed, refuse)
         with pytest.raises(ProofError, match=r"NotHeld: its finalizer cannot be written: .*the webhook says no"):
             await bed.apply("denied", deadline=0.5, delay="70ms")
-        await bed.api.create(TRAFFICPROFILES, profile("other", app="db"))
-        await waiting.verified(bed.api, "other", 1, 10)
+        await bed.declare(profile("other", app="db"))
         await bed.heal("before")
         assert (bed.delays("web-0"), bed.delays("db-0")) == ([], [100])
         mended = True
@@ -177,9 +176,8 @@ def test_what_an_agent_refused_is_tried_again_with_other_words_only() -> None:
         assert bed.controller._book.again() is None
         bed.channels.refuse = "no agent"
         bed.agent.cut(heals=True)
-        changed = await bed.api.patch(TRAFFICPROFILES, "slow", {"spec": {"impairment": {"delay": "50ms"}}})
         with pytest.raises(ImpairmentError, match="no agent"):
-            await waiting.verified(bed.api, "slow", changed["metadata"]["generation"], 10)
+            await bed.change(impairment={"delay": "50ms"})
         seconds = bed.controller._book.again()
         assert seconds is not None
         assert 0 < seconds <= refusals.RETRIED_AFTER
@@ -223,8 +221,7 @@ class Lost:
     async def begin(self) -> None:
         for name in ("a", "b"):
             await self._bed.pod(f"{name}-0")
-            await self._bed.api.create(TRAFFICPROFILES, profile(name, app=name))
-            await waiting.verified(self._bed.api, name, 1, 10)
+            await self._bed.declare(profile(name, app=name))
         channel = await self._own.open({})
         self.lost = True
         channel.end()
@@ -246,8 +243,7 @@ def test_a_pod_whose_agent_is_lost_holds_no_other_up() -> None:
         await lost.begin()
         await bed.heal("b")
         await bed.pod("c-0")
-        await bed.api.create(TRAFFICPROFILES, profile("c", app="c"))
-        await waiting.verified(bed.api, "c", 1, 10)
+        await bed.declare(profile("c", app="c"))
         assert (bed.delays("a-0"), lost.asked) == ([100], ["a-0"]), "it is still looked for, for the first time"
         lost.back.set()
         evidence = await bed.controller.evidence("a")
@@ -266,9 +262,8 @@ def test_a_profile_waits_for_all_of_its_pods_though_one_is_lost(monkeypatch: pyt
     async def scenario(bed: Bed) -> None:
         lost = Lost(bed)
         await lost.begin()
-        both = profile("both", delay="30ms")
-        both["spec"]["podSelector"] = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}
-        await bed.api.create(TRAFFICPROFILES, both)
+        pods = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]}
+        await bed.api.create(TRAFFICPROFILES, profile("both", spec={"podSelector": pods}, delay="30ms"))
         await until(lambda: "both" in bed.controller._book.states)
         for _ in range(200):
             await asyncio.sleep(0)
@@ -451,7 +446,7 @@ def test_an_error_of_the_controllers_own_is_told_and_tried_again(
         obj = await waiting.verified(bed.api, "slow", 1, 10)
         assert conditions(obj)["Accepted"] == ("True", "Accepted")
         assert bed.delays("web-0") == [100]
-        assert (await bed.controller.evidence("slow")).gaps == ()
+        assert await bed.gaps() == ()
         await bed.heal()
 
     with_bed(scenario)
@@ -480,13 +475,13 @@ def test_a_pod_that_the_controllers_own_error_leaves_unimpaired_is_a_gap(monkeyp
         bug = Bug(monkeypatch, rounds, "resolve")
         await bed.pod("web-1")
         await until(lambda: bool(bed.seen(events.GapOpened)))
-        (gap,) = (await bed.controller.evidence("slow")).gaps
+        (gap,) = await bed.gaps()
         assert (gap.pod, gap.end, gap.cause) == ("default/web-1", None, SAID)
         status = (await bed.api.get(TRAFFICPROFILES, "slow"))["status"]
         assert [one["message"] for one in status["targets"] if not one["verified"]] == [SAID]
         bug.there = False
         await until(lambda: bed.delays("web-1") == [100])
-        (gap,) = (await bed.controller.evidence("slow")).gaps
+        (gap,) = await bed.gaps()
         assert gap.end is not None
         await bed.heal()
 

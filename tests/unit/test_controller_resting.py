@@ -30,10 +30,7 @@ async def renew(bed: Bed, at: str) -> None:
 
 async def leased(bed: Bed) -> None:
     """A run impairs, and heals."""
-    made = profile()
-    made["spec"]["lease"] = LEASE
-    await bed.api.create(TRAFFICPROFILES, made)
-    await waiting.verified(bed.api, "slow", 1, 10)
+    await bed.declare(profile(spec={"lease": LEASE}))
     await bed.heal()
 
 
@@ -71,8 +68,7 @@ def test_a_session_that_others_need_stays() -> None:
         await bed.pod("web-0")
         await bed.pod("db-0")
         await bed.apply()
-        await bed.api.create(TRAFFICPROFILES, profile("other", "db"))
-        await waiting.verified(bed.api, "other", 1, 10)
+        await bed.declare(profile("other", "db"))
         await bed.heal()
         await made.look()
         assert set(bed.controller._fleet.targets) == {"default/db-0"}

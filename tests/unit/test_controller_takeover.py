@@ -42,6 +42,10 @@ class Succession(Bed):
         self.agent.ops.clear()
         await self.start()
 
+    async def written(self, name: str) -> None:
+        """Until the status says all that there is to say."""
+        await until(lambda: name not in self.controller._status._touched)
+
     async def stop(self) -> None:
         await self.runtime.stop()
         await self.controller.stop()
@@ -110,7 +114,7 @@ def test_an_agent_that_healed_meanwhile_is_a_gap() -> None:
         await bed.succeed()
         await until(lambda: bed.delays("web-0") == [100])
         await verified_anew(bed)
-        (gap,) = (await bed.controller.evidence("slow")).gaps
+        (gap,) = await bed.gaps()
         assert (gap.pod, gap.cause) == ("default/web-0", "request")
         assert gap.end is not None
         await bed.heal()
@@ -142,7 +146,7 @@ def test_a_profile_changed_meanwhile_replaces_what_is_in_force_without_a_gap() -
         await waiting.verified(bed.api, "slow", 2, 10)
         assert bed.delays("web-0") == [50]
         assert "heal" not in [op for op, _ in bed.agent.ops]
-        assert (await bed.controller.evidence("slow")).gaps == ()
+        assert await bed.gaps() == ()
         await bed.heal()
 
     play(scenario)
@@ -154,7 +158,7 @@ NONSENSE = {"spec": {"impairment": {"delay": "soon"}}}
 async def refused(bed: Succession, name: str = "slow") -> None:
     while conditions(await bed.api.get(TRAFFICPROFILES, name))["Accepted"] != ("False", "Invalid"):
         await asyncio.sleep(0.001)
-    await until(lambda: name not in bed.controller._status._touched)
+    await bed.written(name)
 
 
 def test_a_profile_edited_to_nonsense_meanwhile_keeps_its_effect() -> None:
@@ -209,24 +213,14 @@ def test_what_is_in_force_is_told_by_statuses_that_may_be_written() -> None:
 def test_a_duration_that_is_over_stays_over() -> None:
     async def scenario(bed: Succession) -> None:
         await bed.pod("web-0")
-        obj = profile("short")
-        obj["spec"]["duration"] = "60s"
-        await bed.api.create(TRAFFICPROFILES, obj)
-        await waiting.verified(bed.api, "short", 1, 10)
-        bed.agent.plans.clear()
-        bed.agent.tell(event="healed", target="default/web-0", cause="duration")
-
-        async def over() -> bool:
-            said = conditions(await bed.api.get(TRAFFICPROFILES, "short"))
-            return said["Applied"] == ("False", inheritance.ENDED)
-
-        while not await over():
-            await asyncio.sleep(0.001)
+        await bed.declare(profile("short", spec={"duration": "60s"}))
+        await bed.outlive("short")
         await bed.die()
         await bed.succeed()
         await until(lambda: bed.controller._book.states["short"].handled == 1)
         assert bed.agent.plans == {}
-        assert await over()
+        said = conditions(await bed.api.get(TRAFFICPROFILES, "short"))
+        assert said["Applied"] == ("False", inheritance.ENDED)
         await bed.heal("short")
 
     play(scenario)
@@ -236,11 +230,8 @@ def test_a_duration_that_is_over_stays_over() -> None:
 def test_a_duration_that_was_changed_meanwhile_is_told(changed: bool) -> None:
     async def scenario(bed: Succession) -> None:
         await bed.pod("web-0")
-        obj = profile("short")
-        obj["spec"]["duration"] = "900s"
-        await bed.api.create(TRAFFICPROFILES, obj)
-        await waiting.verified(bed.api, "short", 1, 10)
-        await until(lambda: "short" not in bed.controller._status._touched)
+        await bed.declare(profile("short", spec={"duration": "900s"}))
+        await bed.written("short")
         await bed.die()
         if changed:
             await bed.api.patch(TRAFFICPROFILES, "short", {"spec": {"duration": "300s"}})
@@ -257,23 +248,20 @@ def test_pods_chosen_once_stay_chosen_and_gaps_stay_told() -> None:
     async def scenario(bed: Succession) -> None:
         for number in range(3):
             await bed.pod(f"web-{number}")
-        obj = profile("some")
-        obj["spec"] |= {"count": 1, "follow": "start", "seed": 7}
-        await bed.api.create(TRAFFICPROFILES, obj)
-        await waiting.verified(bed.api, "some", 1, 10)
+        await bed.declare(profile("some", spec={"count": 1, "follow": "start", "seed": 7}))
         (before,) = bed.agent.plans
         bed.agent.break_worker(before)
         await until(lambda: list(bed.agent.plans) == [before])
         await waiting.verified(bed.api, "some", 1, 10)
-        (gap,) = (await bed.controller.evidence("some")).gaps
-        await until(lambda: "some" not in bed.controller._status._touched)
+        (gap,) = await bed.gaps("some")
+        await bed.written("some")
         await bed.die()
         for number in range(3, 9):
             await bed.pod(f"web-{number}")
         await bed.succeed()
         await verified_anew(bed, "some")
         assert list(bed.agent.plans) == [before]
-        (told,) = (await bed.controller.evidence("some")).gaps
+        (told,) = await bed.gaps("some")
         assert (told.pod, told.cause, round(told.start, 3)) == (gap.pod, gap.cause, round(gap.start, 3))
         await bed.heal("some")
 

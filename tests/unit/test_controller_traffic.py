@@ -13,7 +13,8 @@ from fake_agent import FakeAgent, FakeChannels
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, TRAFFICPROFILES
-from pytest_k8s_netem.controller import tally, waiting
+from pytest_k8s_netem.controller import inheritance, tally, waiting
+from pytest_k8s_netem.controller.evidence import Gap
 from pytest_k8s_netem.controller.profiles import FINALIZER
 from pytest_k8s_netem.controller.runtime import Runtime
 from pytest_k8s_netem.controller.traffic import TrafficController
@@ -54,8 +55,28 @@ class Bed:
         return await self.api.patch(PODS, name, {"status": running}, "default", subresource="status")
 
     async def apply(self, name: str = "slow", deadline: float = 10, **impairment: Any) -> dict[str, Any]:
-        made = await self.api.create(TRAFFICPROFILES, profile(name, **impairment))
-        return await waiting.verified(self.api, name, made["metadata"]["generation"], deadline)
+        return await self.declare(profile(name, **impairment), deadline)
+
+    async def declare(self, declared: dict[str, Any], deadline: float = 10) -> dict[str, Any]:
+        """Create a profile and wait until it is verified."""
+        meta = (await self.api.create(TRAFFICPROFILES, declared))["metadata"]
+        return await waiting.verified(self.api, meta["name"], meta["generation"], deadline)
+
+    async def change(self, name: str = "slow", **spec: Any) -> None:
+        """Change some fields of a profile's spec and wait until that is verified."""
+        meta = (await self.api.patch(TRAFFICPROFILES, name, {"spec": spec}))["metadata"]
+        await waiting.verified(self.api, name, meta["generation"], 10)
+
+    async def gaps(self, name: str = "slow") -> tuple[Gap, ...]:
+        return (await self.controller.evidence(name)).gaps
+
+    async def outlive(self, name: str, pod: str = "default/web-0") -> None:
+        """Let the agent end a profile because its duration is over, until its status says so."""
+        self.agent.plans.clear()
+        self.agent.tell(event="healed", target=pod, cause="duration")
+        async with asyncio.timeout(10):
+            while conditions(await self.api.get(TRAFFICPROFILES, name))["Applied"] != ("False", inheritance.ENDED):
+                await asyncio.sleep(0.001)
 
     async def heal(self, name: str = "slow", deadline: float = 10) -> None:
         await self.api.delete(TRAFFICPROFILES, name)
@@ -70,13 +91,16 @@ class Bed:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def profile(name: str = "slow", app: str = "web", **impairment: Any) -> dict[str, Any]:
-    spec = {
+def profile(
+    name: str = "slow", app: str = "web", spec: dict[str, Any] | None = None, **impairment: Any
+) -> dict[str, Any]:
+    """``spec``: further fields, or others."""
+    usual = {
         "podSelector": {"matchLabels": {"app": app}},
         "egress": [{}],
         "impairment": impairment or {"delay": "100ms"},
     }
-    return {"metadata": {"name": name}, "spec": spec}
+    return {"metadata": {"name": name}, "spec": usual | (spec or {})}
 
 
 def with_bed(scenario: Callable[[Bed], Awaitable[None]], ttl: float | None = None) -> None:
@@ -171,13 +195,10 @@ def test_a_refusal_ends_with_its_cause(freed: str) -> None:
         meta, spec = {"name": "web-1", "labels": {"app": "web"}}, {"containers": [{"name": "main", "image": "none"}]}
         if freed != "view":
             await bed.api.create(PODS, {"metadata": meta, "spec": spec}, "strict")
-        declared = profile()
-        declared["spec"]["namespaceSelector"] = {}
-        await bed.api.create(TRAFFICPROFILES, declared)
         with pytest.raises(
             ConfigError, match="--netem-allow-namespaces" if freed == "view" else "Pod Security restricted"
         ):
-            await waiting.verified(bed.api, "slow", 1, 10)
+            await bed.declare(profile(spec={"namespaceSelector": {}}))
         assert bed.agent.ops == []
         if freed == "namespace":
             await bed.api.patch(NAMESPACES, "strict", {"metadata": {"labels": {label: None}}})
@@ -211,9 +232,7 @@ def test_an_update_changes_what_is_held() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
         await bed.apply()
-        patch = {"spec": {"impairment": {"delay": "50ms"}}}
-        changed = await bed.api.patch(TRAFFICPROFILES, "slow", patch)
-        await waiting.verified(bed.api, "slow", changed["metadata"]["generation"], 10)
+        await bed.change(impairment={"delay": "50ms"})
         assert bed.delays("web-0") == [50]
         assert "heal" not in [op for op, _ in bed.agent.ops]
         await bed.heal()
@@ -226,9 +245,8 @@ def test_what_cannot_be_meant_is_told_and_changes_nothing() -> None:
         await bed.pod("web-0")
         with pytest.raises(ConfigError, match="delay"):
             await bed.apply(delay=5)
-        await bed.api.create(TRAFFICPROFILES, profile("none", app="nobody"))
         with pytest.raises(ConfigError, match=r"no pod to impair|selects no pod"):
-            await waiting.verified(bed.api, "none", 1, 10)
+            await bed.declare(profile("none", app="nobody"))
         assert bed.agent.ops == []
         await bed.heal("slow")
         await bed.heal("none")
@@ -262,9 +280,8 @@ def test_a_refused_update_leaves_what_was() -> None:
         await bed.pod("web-0")
         await bed.apply()
         bed.agent.fail["prepare"] = "no"
-        changed = await bed.api.patch(TRAFFICPROFILES, "slow", {"spec": {"impairment": {"delay": "50ms"}}})
         with pytest.raises(ImpairmentError, match="no"):
-            await waiting.verified(bed.api, "slow", changed["metadata"]["generation"], 10)
+            await bed.change(impairment={"delay": "50ms"})
         assert bed.delays("web-0") == [100]
         await bed.heal()
 
@@ -293,9 +310,8 @@ def test_a_refused_profile_does_not_disturb_another() -> None:
         await bed.pod("db-0")
         await bed.apply()
         bed.agent.fail["prepare", "default/db-0"] = "no"
-        made = await bed.api.create(TRAFFICPROFILES, profile("other", app="db"))
         with pytest.raises(ImpairmentError):
-            await waiting.verified(bed.api, "other", made["metadata"]["generation"], 10)
+            await bed.declare(profile("other", app="db"))
         assert (bed.delays("web-0"), bed.delays("db-0")) == ([100], [])
         await bed.heal()
         await bed.heal("other")
@@ -348,7 +364,7 @@ def test_a_pod_that_joins_and_cannot_fails_alone() -> None:
         bed.agent.fail.clear()
         await until(lambda: bed.delays("web-1") == [100])
         await until(lambda: bool(bed.seen(events.GapClosed)))
-        (gap,) = (await bed.controller.evidence("slow")).gaps
+        (gap,) = await bed.gaps()
         assert gap.pod == "default/web-1"
         assert gap.end is not None
         await bed.heal()
@@ -363,7 +379,7 @@ def test_a_dead_worker_is_a_gap_that_is_closed() -> None:
         bed.agent.break_worker("default/web-0")
         await until(lambda: bool(bed.seen(events.GapClosed)))
         assert bed.delays("web-0") == [100]
-        (gap,) = (await bed.controller.evidence("slow")).gaps
+        (gap,) = await bed.gaps()
         assert (gap.pod, gap.cause) == ("default/web-0", "worker")
         await bed.heal()
 
@@ -378,8 +394,7 @@ def test_a_lost_stream_is_a_gap_only_if_the_agent_healed(heals: bool) -> None:
         bed.agent.cut(heals=heals)
         await until(lambda: bool(bed.agent.channels) and bed.delays("web-0") == [100])
         await until(lambda: not heals or bool(bed.seen(events.GapClosed)))
-        gaps = (await bed.controller.evidence("slow")).gaps
-        assert [gap.cause for gap in gaps] == (["session"] if heals else [])
+        assert [gap.cause for gap in await bed.gaps()] == (["session"] if heals else [])
         assert len(bed.seen(events.ChannelLost)) == 1
         await bed.heal()
 
@@ -603,7 +618,7 @@ def test_a_session_renews_at_once_what_it_finds_in_force() -> None:
         await until(lambda: bed.agent.renewed == [30])
         bed.agent.cut(heals=False)
         await until(lambda: bed.agent.renewed == [30, 30])
-        assert (await bed.controller.evidence("slow")).gaps == ()
+        assert await bed.gaps() == ()
         await bed.heal()
 
     with_bed(scenario, ttl=30)
@@ -612,20 +627,11 @@ def test_a_session_renews_at_once_what_it_finds_in_force() -> None:
 def test_a_duration_that_is_over_is_no_gap() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
-        made = profile("short")
-        made["spec"]["duration"] = "60s"
-        await bed.api.create(TRAFFICPROFILES, made)
-        await waiting.verified(bed.api, "short", 1, 10)
+        await bed.declare(profile("short", spec={"duration": "60s"}))
         assert dict(bed.agent.plans["default/web-0"].durations)["short"] <= 60
-        bed.agent.plans.clear()
-        bed.agent.tell(event="healed", target="default/web-0", cause="duration")
-        await until(lambda: bool(bed.seen(events.Healed)))
-        obj = await bed.api.get(TRAFFICPROFILES, "short")
-        async with asyncio.timeout(10):
-            while conditions(obj)["Applied"] != ("False", "Ended"):
-                await asyncio.sleep(0.01)
-                obj = await bed.api.get(TRAFFICPROFILES, "short")
-        assert (await bed.controller.evidence("short")).gaps == ()
+        await bed.outlive("short")
+        assert len(bed.seen(events.Healed)) == 1
+        assert await bed.gaps("short") == ()
         await bed.heal("short")
 
     with_bed(scenario)
@@ -634,23 +640,16 @@ def test_a_duration_that_is_over_is_no_gap() -> None:
 def test_a_duration_that_is_changed_counts_from_the_first_start() -> None:
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
-        made = profile("short")
-        made["spec"]["duration"] = "600s"
-        await bed.api.create(TRAFFICPROFILES, made)
-        await waiting.verified(bed.api, "short", 1, 10)
+        await bed.declare(profile("short", spec={"duration": "600s"}))
         bed.controller._book.states["short"].started -= 300  # type: ignore[operator]
-        for number, (change, left) in enumerate(
-            (
-                ({"duration": "900s"}, 600),
-                ({"impairment": {"delay": "50ms"}}, 600),
-                ({"duration": "500s"}, 200),
-                ({"duration": None}, None),
-                ({"duration": "300s", "impairment": {"delay": "60ms"}}, 0.001),
-            ),
-            start=2,
+        for change, left in (
+            ({"duration": "900s"}, 600),
+            ({"impairment": {"delay": "50ms"}}, 600),
+            ({"duration": "500s"}, 200),
+            ({"duration": None}, None),
+            ({"duration": "300s", "impairment": {"delay": "60ms"}}, 0.001),
         ):
-            await bed.api.patch(TRAFFICPROFILES, "short", {"spec": change})
-            await waiting.verified(bed.api, "short", number, 10)
+            await bed.change("short", **change)
             told = dict(bed.agent.plans["default/web-0"].durations)
             assert set(told) == ({"short"} if left else set()), change
             assert left is None or left - 60 < told["short"] <= left, change
@@ -733,10 +732,7 @@ def test_what_ended_by_its_duration_is_no_loss_while_its_queues_drain() -> None:
 
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
-        made = profile("short")
-        made["spec"]["duration"] = "60s"
-        await bed.api.create(TRAFFICPROFILES, made)
-        await waiting.verified(bed.api, "short", 1, 10)
+        await bed.declare(profile("short", spec={"duration": "60s"}))
         last = OBSERVED.encode(bed.agent.observed("default/web-0"))
         bed.agent.plans.clear()
         bed.agent.healed_by["default/web-0"] = "duration"
@@ -773,9 +769,7 @@ def test_nothing_is_verified_before_its_first_probe_has_ended() -> None:
 
 def towards(app: str, name: str = "slow") -> dict[str, Any]:
     """As :func:`profile`, of what goes to the pods of an app only."""
-    made = profile(name)
-    made["spec"]["egress"] = [{"to": [{"podSelector": {"matchLabels": {"app": app}}}]}]
-    return made
+    return profile(name, spec={"egress": [{"to": [{"podSelector": {"matchLabels": {"app": app}}}]}]})
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -785,8 +779,7 @@ def test_what_was_met_before_the_last_peer_went_stays_known(beside: bool) -> Non
     async def scenario(bed: Bed) -> None:
         for pod in ("web-0", "db-0"):
             await bed.pod(pod)
-        await bed.api.create(TRAFFICPROFILES, towards("db"))
-        await waiting.verified(bed.api, "slow", 1, 10)
+        await bed.declare(towards("db"))
         if beside:
             await bed.apply("other")
         await bed.api.delete(PODS, "db-0", "default", grace=0)
@@ -800,7 +793,7 @@ def test_what_was_met_before_the_last_peer_went_stays_known(beside: bool) -> Non
         await bed.pod("db-1")
         await until(lambda: len(bed.delays("web-0")) == 1 + beside)
         await waiting.verified(bed.api, "slow", 1, 10)
-        assert (await bed.controller.evidence("slow")).gaps == (), "it was without the profile since it had no peer"
+        assert await bed.gaps() == (), "it was without the profile since it had no peer"
         for name in ("slow", "other") if beside else ("slow",):
             await bed.heal(name)
 
@@ -811,8 +804,7 @@ def test_a_healing_under_way_is_no_loss() -> None:
     async def scenario(bed: Bed) -> None:
         for pod in ("web-0", "db-0"):
             await bed.pod(pod)
-        await bed.api.create(TRAFFICPROFILES, towards("db"))
-        await waiting.verified(bed.api, "slow", 1, 10)
+        await bed.declare(towards("db"))
         drained = bed.agent.hold["heal"] = asyncio.Event()
         await bed.api.delete(PODS, "db-0", "default", grace=0)
         await until(lambda: ("heal", "default/web-0") in bed.agent.ops)
