@@ -54,12 +54,17 @@ def test_a_lost_agent_is_an_error_of_that_test_alone(number: int, start: Start) 
 @pytest.mark.parametrize("number", [KILL, STOP], ids=["killed", "stopped"])
 def test_a_lost_worker_is_an_error_of_that_test_alone(number: int, start: Start) -> None:
     run = start(SUITE.format(body="pass"), "--netem-engine=userspace")
-    run.reached("body")
+    _loses(run, number, worker=True)
+    _that_test_alone(run)
+
+
+def _loses(run: Run, number: int = KILL, *, worker: bool = False, at: str = "body") -> None:
+    """Its agent, or a worker, is killed where the test waits; the test goes on when that has been noticed."""
+    run.reached(at)
     run.look()
-    os.kill(run.workers[0], number)
+    os.kill(run.workers[0] if worker else run.agent, number)
     run.told("GapOpened")
     run.allow("go")
-    _that_test_alone(run)
 
 
 def _that_test_alone(run: Run) -> None:
@@ -81,11 +86,7 @@ def _that_test_alone(run: Run) -> None:
 )
 def test_a_loss_masks_no_other_outcome(body: str, outcomes: dict[str, int], start: Start) -> None:
     run = start(SUITE.format(body=body))
-    run.reached("body")
-    run.look()
-    os.kill(run.agent, KILL)
-    run.told("GapOpened")
-    run.allow("go")
+    _loses(run)
     run.ended()
     assert run.outcomes == outcomes, run.output
     run.nothing_left()
@@ -94,11 +95,7 @@ def test_a_loss_masks_no_other_outcome(body: str, outcomes: dict[str, int], star
 def test_a_loss_is_told_where_a_body_passed_that_was_expected_to_fail(start: Start) -> None:
     """pytest takes an error at the end of such a test for one more expected failure."""
     run = start("@pytest.mark.xfail(strict=False)" + SUITE.format(body="pass"))
-    run.reached("body")
-    run.look()
-    os.kill(run.agent, KILL)
-    run.told("GapOpened")
-    run.allow("go")
+    _loses(run)
     assert run.ended() == 0, run.output
     assert run.outcomes == {"xpassed": 1, "passed": 1, "warning": 1}, run.output
     told = run.output.partition("warnings summary")[2]
@@ -124,11 +121,7 @@ def test_a_loss_before_the_body_is_a_setup_error(start: Start) -> None:
         assert ping() < 30
     """
     run = start(source)
-    run.reached("between")
-    run.look()
-    os.kill(run.agent, KILL)
-    run.told("GapOpened")
-    run.allow("go")
+    _loses(run, at="between")
     assert run.ended() == 1, run.output
     assert run.outcomes == {"passed": 1, "error": 1}, run.output
     assert "ERROR at setup of test_impaired" in run.output

@@ -29,9 +29,19 @@ from pytest_k8s_netem.resolve.trips import Trip, trips
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ROOT / "fixtures" / "profiles"
-MILLISECOND = 10**6
 
-SLOW_DATABASE = """\
+USUAL = """\
+left alone     ARP, neighbour discovery, each pod's own node (health checks come from there), the
+                 API server: unless a rule names them
+               the pytest process, forward, and how exec starts a command (not what that sends)
+how long       until the test ends; on a cluster 35s longer at most if its run is killed
+               pods that come later are met too
+engine         kernel if the machine has sch_netem, else userspace
+proof          what each pod's kernel holds is read back, before and after the test's body, and must
+                 be equal
+"""
+
+SLOW_DATABASE = f"""\
 delay 100ms ±10ms, loss 1%, egress of app=web to app=db tcp/5432
 
 whose packets  sent by app=web (in the test's namespace) to app=db tcp/5432
@@ -41,19 +51,11 @@ what happens   delay: each packet waits 90ms to 110ms, evenly spread; packets ma
 round trip     app=web with app=db, tcp/5432: 100ms longer on average, 90ms to 110ms, no answer for
                  1% (100ms and 1% lost there, nothing back)
                any other: as without it
-left alone     ARP, neighbour discovery, each pod's own node (health checks come from there), the
-                 API server: unless a rule names them
-               the pytest process, forward, and how exec starts a command (not what that sends)
-how long       until the test ends; on a cluster 35s longer at most if its run is killed
-               pods that come later are met too
-engine         kernel if the machine has sch_netem, else userspace
-proof          what each pod's kernel holds is read back, before and after the test's body, and must
-                 be equal
-               bare TCP packets (no application sees them) show that the packets take that way; a
+{USUAL}               bare TCP packets (no application sees them) show that the packets take that way; a
                  loss below 20%, or one that varies, is read back only
 """
 
-COMMUTER = """\
+COMMUTER = f"""\
 whose packets  sent by every pod (in the test's namespace)
                received by every pod (in the test's namespace)
                a packet between two of them meets it once, at its sender
@@ -75,15 +77,7 @@ round trip     two of these pods: 430ms longer on average, 128us to 747ms, no an
                  answer for 0.42% in the long run (215ms and 0.21% lost there, 215ms and 0.21% lost
                  back)
                (small packets, idle link; larger ones and queues take longer, as the rate has it)
-left alone     ARP, neighbour discovery, each pod's own node (health checks come from there), the
-                 API server: unless a rule names them
-               the pytest process, forward, and how exec starts a command (not what that sends)
-how long       until the test ends; on a cluster 35s longer at most if its run is killed
-               pods that come later are met too
-engine         kernel if the machine has sch_netem, else userspace
-proof          what each pod's kernel holds is read back, before and after the test's body, and must
-                 be equal
-               ICMP echo requests show that the packets take that way; a loss below 20%, or one that
+{USUAL}               ICMP echo requests show that the packets take that way; a loss below 20%, or one that
                  varies, is read back only
 """
 
