@@ -39,12 +39,7 @@ class Share:
 
     def busy(self) -> bool:
         """Whether somebody is alone with it at this moment."""
-        with self._lock.open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return _held(self._lock)
 
     def join(self) -> None:
         """Use it from now on; in :meth:`alone`. What earlier users noted who were killed is nothing to new ones."""
@@ -63,14 +58,7 @@ class Share:
 
     def used(self) -> bool:
         """Whether somebody uses it; in :meth:`alone`."""
-        if not self._users.exists():
-            return False
-        with self._users.open("ab") as users:
-            try:
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return self._users.exists() and _held(self._users)
 
     def _locked(self) -> IO[bytes]:
         """The held lock file; not one that somebody removed while it was waited for."""
@@ -80,3 +68,13 @@ class Share:
             if os.fstat(lock.fileno()).st_nlink:
                 return lock
             lock.close()
+
+
+def _held(path: Path) -> bool:
+    """Whether anybody holds a lock on that file."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
