@@ -77,7 +77,9 @@ def _delay(what: Impairment) -> str:
     order = "packets keep their order" if what.ordered else "packets may overtake each other"
     alike = f", each {format_share(what.delay_corr)} like the one before" if what.delay_corr else ""
     if what.table is None:
-        return f"each packet waits {about(alone.low)} to {about(alone.high)}, evenly spread{alike}; {order}"
+        none = max(0, what.jitter - what.delay) / (2 * what.jitter)  # what would be below nothing
+        evenly = f"evenly spread but for {percent(none)} that do not wait" if none else "evenly spread"
+        return f"each packet waits {about(alone.low)} to {about(alone.high)}, {evenly}{alike}; {order}"
     spread = f"jitter {format_duration(what.jitter)}, at least {about(alone.low)}, at most {about(alone.high)}"
     return f"each packet waits about {about(alone.mean)} (distribution {what.table.name}: {spread}){alike}; {order}"
 

@@ -103,17 +103,15 @@ def of_impairment(impairment: Impairment) -> Outcome:
 
 
 def _spread(delay: int, jitter: int, table: Table | None) -> tuple[int, int, int]:
-    """Least, mean and greatest of ``delay`` with its jitter, ns; never below 0."""
+    """Least, mean and greatest of ``delay`` with its jitter, ns; a draw below 0 is no delay, which lifts the mean."""
     if table is None or not table.values:
-        return max(0, delay - jitter), delay, delay + jitter
-    lowest, middle, highest = _shape(table)
-    return max(0, delay + int(jitter * lowest)), delay + int(jitter * middle), delay + int(jitter * highest)
-
-
-def _shape(table: Table) -> tuple[float, float, float]:
-    """Least, mean and greatest value of a table, in sigmas."""
+        mean = delay if jitter <= delay else (delay + jitter) ** 2 // (4 * jitter)
+        return max(0, delay - jitter), mean, delay + jitter
     values = table.values
-    return min(values) / SCALE, sum(values) / len(values) / SCALE, max(values) / SCALE
+    lowest, highest = (delay + int(jitter * value / SCALE) for value in (min(values), max(values)))
+    if lowest >= 0:
+        return lowest, delay + int(jitter * sum(values) / len(values) / SCALE), highest
+    return 0, int(sum(max(0.0, delay + jitter * value / SCALE) for value in values) / len(values)), highest
 
 
 def _spread_high(impairment: Impairment) -> int:

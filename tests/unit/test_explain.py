@@ -206,6 +206,11 @@ def test_a_preset_is_told_with_its_numbers_and_where_they_come_from(capsys):
         ),
         ('loss_model="every-nth 10"', "loss: one packet in 10 vanishes, counted from the first"),
         (
+            'delay="10ms", jitter="40ms"',
+            "delay: each packet waits 0s to 50ms, evenly spread but for 37.5% that do not wait; packets may overtake "
+            "each other",
+        ),
+        (
             'delay="10ms", jitter="2ms", distribution="normal", ordered=True',
             "delay: each packet waits about 10ms (distribution normal: jitter 2ms, at least 2.66ms, at most 17.3ms); "
             "packets keep their order",

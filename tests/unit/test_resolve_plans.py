@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import statistics
 from dataclasses import replace
 from itertools import product
 
@@ -11,16 +13,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_k8s_netem.model.impairment import MILLISECOND, Bernoulli, EveryNth, GilbertElliott, Impairment, Rate
+from pytest_k8s_netem.model.fate import Fate
+from pytest_k8s_netem.model.impairment import (
+    MILLISECOND,
+    SECOND,
+    Bernoulli,
+    EveryNth,
+    GilbertElliott,
+    Impairment,
+    Rate,
+)
 from pytest_k8s_netem.model.match import ICMP, TCP, UDP
 from pytest_k8s_netem.model.plan import Direction
-from pytest_k8s_netem.model.tables import Table
+from pytest_k8s_netem.model.sizing import sized
+from pytest_k8s_netem.model.tables import Table, named
 from pytest_k8s_netem.model.timeline import Segment, Timeline
 from pytest_k8s_netem.profile.trafficprofile import Rule, Side, TrafficProfile
 from pytest_k8s_netem.resolve import objects
 from pytest_k8s_netem.resolve.affected import affected
 from pytest_k8s_netem.resolve.expected import addresses, expected, first_class, path, request
 from pytest_k8s_netem.resolve.index import Index
+from pytest_k8s_netem.resolve.outcome import of_impairment
 from pytest_k8s_netem.resolve.resolve import resolve
 from pytest_k8s_netem.resolve.rules import taken
 
@@ -244,6 +257,17 @@ def test_the_soonest_answer_reckons_with_all_that_may_shorten_a_delay(impairment
     world = c.world(WEB, DB, profiles=(profile(pods=c.labelled(app="web"), egress=c.side(impairment=impairment)),))
     assert expected("default/web", "default/db", world).rtt[0] == low
     assert max(0, low - MILLISECOND) <= check(world).rtt_min <= max(0, low - 1)
+
+
+@pytest.mark.parametrize("table", [None, named("normal"), named("pareto")], ids=["uniform", "normal", "pareto"])
+@pytest.mark.parametrize("jitter", [5, 10, 40])
+def test_the_delay_on_average_is_that_of_many_packets(table, jitter):
+    """A draw below nothing is no delay, so a jitter above the delay lifts the mean."""
+    impairment = sized(Impairment(delay=10 * MILLISECOND, jitter=jitter * MILLISECOND, table=table))
+    fate = Fate(impairment, 7)
+    waits = [due - at for at in range(0, 20_000 * SECOND, SECOND) for due, _, _ in fate.decide(at, 100)]
+    bound = 5 * statistics.pstdev(waits) / math.sqrt(len(waits))  # the seed is fixed; else a false alarm below 6e-7
+    assert abs(statistics.fmean(waits) - of_impairment(impairment).mean) <= bound
 
 
 def test_bounds_hold_in_every_segment_of_a_timeline():
