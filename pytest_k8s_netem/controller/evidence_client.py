@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pytest_k8s_netem.controller import testimony
+from pytest_k8s_netem.controller import evidence_codec
 from pytest_k8s_netem.controller.channel import ChannelClosed
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.codec import WireError
@@ -44,22 +44,24 @@ class RemoteWitness:
 
     async def evidence(self, profile: str) -> Evidence:
         """See :meth:`Witness.evidence`."""
-        evidence: Evidence = await self._asked(testimony.decode, "evidence", ANSWER_WITHIN, profile=profile)
+        evidence: Evidence = await self._asked(evidence_codec.decode, "evidence", ANSWER_WITHIN, profile=profile)
         return evidence
 
     async def measure(self, checks: Mapping[str, Sequence[Check]]) -> dict[str, tuple[CheckObserved, ...]]:
         """See :meth:`Witness.measure`."""
         times = (check.count * check.interval + check.timeout for several in checks.values() for check in several)
-        encoded = testimony.CHECKS.encode({pod: tuple(several) for pod, several in checks.items()})
+        encoded = evidence_codec.CHECKS.encode({pod: tuple(several) for pod, several in checks.items()})
         within = ANSWER_WITHIN + max(times, default=0) / 1e9
         measured: dict[str, tuple[CheckObserved, ...]] = await self._asked(
-            testimony.MEASURED.decode, "measure", within, checks=encoded
+            evidence_codec.MEASURED.decode, "measure", within, checks=encoded
         )
         return measured
 
     async def pairs(self, profile: str) -> tuple[Pair, ...]:
         """See :meth:`Witness.pairs`."""
-        pairs: tuple[Pair, ...] = await self._asked(testimony.PAIRS.decode, "pairs", ANSWER_WITHIN, profile=profile)
+        pairs: tuple[Pair, ...] = await self._asked(
+            evidence_codec.PAIRS.decode, "pairs", ANSWER_WITHIN, profile=profile
+        )
         return pairs
 
     async def state(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_k8s_netem.controller import testimony
+from pytest_k8s_netem.controller import evidence_codec
 from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.model.frames import Decoder, FrameError, encode, number_of
 from pytest_k8s_netem.model.problem import Problem
@@ -137,12 +137,12 @@ class _Talk:
     async def _said(self, frame: dict[str, Any]) -> Any:
         match frame["op"]:
             case "evidence":
-                return testimony.encode(await self._witness.evidence(str(frame["profile"])))
+                return evidence_codec.encode(await self._witness.evidence(str(frame["profile"])))
             case "pairs":
-                return testimony.PAIRS.encode(await self._witness.pairs(str(frame["profile"])))
+                return evidence_codec.PAIRS.encode(await self._witness.pairs(str(frame["profile"])))
             case "measure":
-                checks = testimony.CHECKS.decode(frame["checks"], "checks")
-                return testimony.MEASURED.encode(await self._witness.measure(checks))
+                checks = evidence_codec.CHECKS.decode(frame["checks"], "checks")
+                return evidence_codec.MEASURED.encode(await self._witness.measure(checks))
             case "state" if self._state is not None:
                 return await self._state()
         raise KeyError(frame["op"])

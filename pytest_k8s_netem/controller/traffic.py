@@ -16,7 +16,7 @@ from pytest_k8s_netem.controller.rounds import Rounds
 from pytest_k8s_netem.controller.runtime import CONFLICTS, Runtime
 from pytest_k8s_netem.controller.scripts import Scripts, is_script
 from pytest_k8s_netem.controller.status import StatusWriter, unforeseen
-from pytest_k8s_netem.controller.testifying import Testimony
+from pytest_k8s_netem.controller.testimony import Testimony
 from pytest_k8s_netem.controller.world import WorldKeeper
 from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.resolve.view import View

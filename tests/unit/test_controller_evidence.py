@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_controller_traffic import Bed, with_bed
 
-from pytest_k8s_netem.controller import evidence_server, testimony
+from pytest_k8s_netem.controller import evidence_codec, evidence_server
 from pytest_k8s_netem.controller.evidence_client import RemoteWitness
 from pytest_k8s_netem.controller.evidence_server import EvidenceServer
 from pytest_k8s_netem.controller.stream import SocketStream, StreamChannel
@@ -101,4 +101,4 @@ def test_a_broken_stream_is_opened_anew(tmp_path: Path) -> None:
 def test_what_is_no_testimony_is_refused() -> None:
     for said in (None, [], {}, {"sets": {}, "evidence": {"pods": {"a": 1}}}, {"sets": [], "evidence": {}}):
         with pytest.raises(WireError):
-            testimony.decode(json.loads(json.dumps(said)))
+            evidence_codec.decode(json.loads(json.dumps(said)))

@@ -14,7 +14,7 @@ from test_controller_traffic import Bed, conditions, profile, until, with_bed
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import PODS, TRAFFICPROFILES
-from pytest_k8s_netem.controller import attaching, refusals, render, rounds, testifying, waiting
+from pytest_k8s_netem.controller import attaching, refusals, render, rounds, testimony, waiting
 from pytest_k8s_netem.controller.forcing import Forcing
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, TeardownError
 from pytest_k8s_netem.resolve.view import View
@@ -279,7 +279,7 @@ def test_a_profile_waits_for_all_of_its_pods_though_one_is_lost(monkeypatch: pyt
 
 def test_evidence_of_a_lost_pod_is_waited_for_without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attaching, "WAITED_FOR", 0.0)
-    monkeypatch.setattr(testifying, "REACHED_WITHIN", 0.5)
+    monkeypatch.setattr(testimony, "REACHED_WITHIN", 0.5)
 
     async def scenario(bed: Bed) -> None:
         lost = Lost(bed)
@@ -294,7 +294,7 @@ def test_evidence_of_a_lost_pod_is_waited_for_without_haste(monkeypatch: pytest.
         monkeypatch.setattr(bed.controller._rounds, "run", counted)
         evidence = await bed.controller.evidence("a")
         assert [(gap.pod, gap.cause, gap.end) for gap in evidence.gaps] == [("default/a-0", "session", None)]
-        assert rounds <= 3 * 0.5 / testifying.ASKED_AGAIN + 10, "it asks, and the round tries again"
+        assert rounds <= 3 * 0.5 / testimony.ASKED_AGAIN + 10, "it asks, and the round tries again"
         lost.back.set()
         await bed.heal("a")
         await bed.heal("b")
@@ -304,7 +304,7 @@ def test_evidence_of_a_lost_pod_is_waited_for_without_haste(monkeypatch: pytest.
 
 def test_a_question_that_a_pod_did_not_answer_is_held_against_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody may ask, at any time: what a node that stood still holds is known when it has gone on."""
-    monkeypatch.setattr(testifying, "REACHED_WITHIN", 0.1)
+    monkeypatch.setattr(testimony, "REACHED_WITHIN", 0.1)
 
     async def scenario(bed: Bed) -> None:
         await bed.pod("web-0")
