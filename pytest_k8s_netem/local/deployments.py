@@ -10,6 +10,7 @@ from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, REPLICASETS
 from pytest_k8s_netem.api.refusals import tolerated
 from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.local.podspec import is_ready
+from pytest_k8s_netem.resolve.objects import TEMPLATE_LABEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 SEEN_WITHIN = 1.0
 """Seconds for a pod that was made to be seen; of one that is not the server is asked."""
-HASH_LABEL = "pod-template-hash"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """What Kubernetes names things with: no vowels, so no words."""
 
@@ -158,7 +158,7 @@ def template_hash(template: Object) -> str:
 
 def _new_set(deployment: Object, name: str) -> Object:
     template, meta = deployment["spec"]["template"], deployment["metadata"]
-    label = {HASH_LABEL: name.rpartition("-")[2]}
+    label = {TEMPLATE_LABEL: name.rpartition("-")[2]}
     labels = {**((template.get("metadata") or {}).get("labels") or {}), **label}
     selector = deployment["spec"].get("selector") or {}
     return {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.controller.runtime import Runtime
-    from pytest_k8s_netem.local.process import Completed, Process
+    from pytest_k8s_netem.local.process import Process
 
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
 
@@ -104,32 +104,3 @@ class EmbeddedCluster:
             return await self.host.spawn(life.key, argv, env=inherited_environment(), stdio=stdio)
         finally:
             os.close(null)
-
-    async def exec(
-        self,
-        pod: Object,
-        argv: Sequence[str],
-        *,
-        container: str = "",
-        env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-        timeout: float | None = None,
-    ) -> Completed:
-        """Run a command beside a container (default: the first), as its user, in its directory and environment.
-
-        :raises ClusterError: if the pod does not run or the command cannot be executed.
-        :raises TimeoutError: after ``timeout`` seconds; the command has been killed then.
-        """
-        life = self.kubelet.life(pod)
-        program = life.program(container)
-        return await self.host.run(
-            life.key,
-            argv,
-            env={**program.env, **(env or {})},
-            stdin=stdin,
-            timeout=timeout,
-            box=program.name,
-            cwd=program.cwd,
-            uid=program.uid,
-            gid=program.gid,
-        )

@@ -7,7 +7,6 @@ the cluster: the kernel ends the node host with it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from pytest_k8s_netem.errors import ClusterError, ProviderError
 from pytest_k8s_netem.local import prober
 from pytest_k8s_netem.local.launch import AGENT, command, end
 from pytest_k8s_netem.local.line import Line
-from pytest_k8s_netem.local.process import Completed, Process
+from pytest_k8s_netem.local.process import Process
 from pytest_k8s_netem.local.refusal import not_linux, refused
 from pytest_k8s_netem.run.forks import keep_from_children
 
@@ -171,38 +170,6 @@ class NodeHost:
             gid=gid,
         )
         return process
-
-    async def run(
-        self,
-        pod: str,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        stdin: bytes = b"",
-        timeout: float | None = None,
-        box: str = "",
-        cwd: str = "",
-        uid: int | None = None,
-        gid: int | None = None,
-    ) -> Completed:
-        """Run a command in a pod to its end, with input and outputs.
-
-        :param timeout: seconds; then the command's process group is killed.
-        :raises ClusterError: if it cannot be executed. :raises TimeoutError: after ``timeout``.
-        """
-        from pytest_k8s_netem.local.pipes import Pipes
-
-        with Pipes(stdin) as pipes:
-            process = await self.spawn(pod, argv, env=env, box=box, cwd=cwd, uid=uid, gid=gid, stdio=pipes.theirs)
-            try:
-                async with asyncio.timeout(timeout):
-                    out, err = await pipes.communicate()
-                    status = await process.wait()
-            except BaseException:
-                with contextlib.suppress(ClusterError):
-                    await process.kill()
-                raise
-        return Completed(tuple(argv), status, out, err)
 
     async def end_box(self, pod: str, box: str) -> None:
         """Kill all that a container left behind; its next process gets fresh files."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,16 +14,6 @@ if TYPE_CHECKING:
 
         async def request(self, op: str, **fields: Any) -> Any:
             """One op."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """How a command in a pod ended; ``returncode`` is -n after signal n."""
-
-    argv: tuple[str, ...]
-    returncode: int
-    stdout: bytes
-    stderr: bytes
 
 
 class Process:

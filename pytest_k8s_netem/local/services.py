@@ -8,6 +8,7 @@ from pytest_k8s_netem.api.protocol import ENDPOINTSLICES, PODS, SERVICES
 from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.local.names import families, selects
 from pytest_k8s_netem.local.podspec import is_ready, port_number
+from pytest_k8s_netem.resolve.objects import SERVICE_LABEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _slice(service: Object, family: str, pods: list[Object]) -> Object:
         "metadata": {
             "name": f"{meta['name']}-{family.lower()}",
             "namespace": meta["namespace"],
-            "labels": {"kubernetes.io/service-name": meta["name"]},
+            "labels": {SERVICE_LABEL: meta["name"]},
             "ownerReferences": [owner],
         },
         "addressType": family,

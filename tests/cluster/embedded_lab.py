@@ -6,7 +6,8 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,12 +21,40 @@ from pytest_k8s_netem.local.embedded import EmbeddedCluster
 from pytest_k8s_netem.local.host import NodeHost
 from pytest_k8s_netem.local.lifecycle import Gate, open_gate
 from pytest_k8s_netem.local.podspec import is_ready
-from pytest_k8s_netem.local.process import Completed
+from pytest_k8s_netem.local.process import Process
 from pytest_k8s_netem.run.portal import Portal
 
 T = TypeVar("T")
 PATIENCE = 20.0
 """Seconds that any condition may take; none is expected to take one."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended; ``returncode`` is -n after signal n."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+async def to_its_end(
+    start: Callable[[tuple[int, int, int]], Awaitable[Process]], stdin: bytes = b"", timeout: float | None = None
+) -> Ended:
+    """Run a command with files in memory, as the provider does; after ``timeout`` seconds it is killed."""
+    with ExitStack() as files:
+        stdio = [files.enter_context(os.fdopen(os.memfd_create(name), "wb+", 0)) for name in ("stdin", "out", "err")]
+        stdio[0].write(stdin)
+        stdio[0].seek(0)
+        into, out, err = (file.fileno() for file in stdio)
+        process = await start((into, out, err))
+        try:
+            async with asyncio.timeout(timeout):
+                status = await process.wait()
+        except BaseException:
+            await process.kill()
+            raise
+        return Ended(status, *(os.pread(fd, os.fstat(fd).st_size, 0) for fd in (out, err)))
 
 
 class HostLab:
@@ -51,9 +80,21 @@ class HostLab:
             f"default/{name}", f"node-{number}", node.prefixed(pair), node.gateways, hosts=hosts, resolv="search x\n"
         )
 
-    def run(self, pod: str, *argv: str, env: dict[str, str] | None = None, **options: Any) -> Completed:
+    def run(
+        self,
+        pod: str,
+        *argv: str,
+        env: dict[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Ended:
         env = {"PATH": os.environ["PATH"], **(env or {})}
-        return self.call(self.host.run(f"default/{pod}", argv, env=env, **options))
+
+        def start(stdio: tuple[int, int, int]) -> Awaitable[Process]:
+            return self.host.spawn(f"default/{pod}", argv, env=env, stdio=stdio, **options)
+
+        return self.call(to_its_end(start, stdin, timeout))
 
     def socket(self, pod: str, family: int, kind: int) -> socket.socket:
         made = self.call(self.host.open_socket(f"default/{pod}", family, kind))
@@ -154,8 +195,11 @@ class ClusterLab:
         except TimeoutError:
             raise AssertionError(f"waited {PATIENCE:g} s for {what}") from None
 
-    def exec(self, name: str, *argv: str, **options: Any) -> Completed:
-        return self.call(self.cluster.exec(self.get(name), list(argv), **options))
+    def exec(self, name: str, *argv: str) -> Ended:
+        return self.call(self.inside(self.get(name), *argv))
+
+    async def inside(self, pod: dict[str, Any], *argv: str, container: str = "") -> Ended:
+        return await to_its_end(lambda stdio: self.cluster.spawn(pod, argv, stdio, container=container))
 
     def log(self, name: str, container: str = "main") -> str:
         async def read() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded_lab import to_its_end
 
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import PODS, TRAFFICPROFILES
@@ -70,7 +71,8 @@ class Lab:
         """Least round trip of three pings, ms."""
         address = (await self.api.get(PODS, to, "default"))["status"]["podIP"]
         source = await self.api.get(PODS, pod, "default")
-        done = await self.cluster.exec(source, ["ping", "-c3", "-i0.05", "-W5", address], timeout=30)
+        argv = ["ping", "-c3", "-i0.05", "-W5", address]
+        done = await to_its_end(lambda stdio: self.cluster.spawn(source, argv, stdio), timeout=30)
         return min(float(text) for text in re.findall(r"time=([\d.]+)", done.stdout.decode()))
 
     def seen(self, kind: type[events.Event]) -> list[Any]:

@@ -132,7 +132,7 @@ def test_two_containers_share_the_network_and_have_logs_of_their_own(lab: Cluste
     async def answered() -> bool:
         pod = await lab.api.get(PODS, "pair", "default")
         argv = [sys.executable, "-I", "-c", fetch]
-        return (await lab.cluster.exec(pod, argv, container="two")).returncode == 0
+        return (await lab.inside(pod, *argv, container="two")).returncode == 0
 
     lab.eventually(answered, "an answer over loopback")
     assert lab.log("pair", "two") == "two speaks\n"
@@ -165,7 +165,7 @@ def test_a_restart_takes_what_the_last_run_left_with_it(lab: ClusterLab) -> None
 
     async def one() -> bool:
         pod = lab.runtime.informer(_pods()).objects["default/leaver"]
-        return (await lab.cluster.exec(pod, ["sh", "-c", running])).stdout.strip() == b"1"
+        return (await lab.inside(pod, "sh", "-c", running)).stdout.strip() == b"1"
 
     lab.eventually(one, "the helper")
     lab.exec("leaver", "pkill", "-f", "^sleep 1000$")
@@ -238,7 +238,7 @@ def test_deletion_kills_what_does_not_listen(lab: ClusterLab) -> None:
 
 def test_exec_into_a_pod_that_does_not_run_is_an_error(lab: ClusterLab) -> None:
     with pytest.raises(ClusterError, match="does not run"):
-        lab.call(lab.cluster.exec({"metadata": {"name": "ghost", "namespace": "default"}}, ["true"]))
+        lab.call(lab.inside({"metadata": {"name": "ghost", "namespace": "default"}}, "true"))
 
 
 def _lookup(lab: ClusterLab, name: str) -> set[str]:
@@ -320,7 +320,7 @@ def test_a_headless_name_for_each_pod(lab: ClusterLab) -> None:
 
     async def known() -> bool:
         pod = lab.runtime.informer(_pods()).objects["default/raft-0"]
-        ended = await lab.cluster.exec(pod, ["getent", "ahostsv4", "raft-1.raft"])
+        ended = await lab.inside(pod, "getent", "ahostsv4", "raft-1.raft")
         return other in ended.stdout.decode()
 
     lab.eventually(known, "the name of the other")
