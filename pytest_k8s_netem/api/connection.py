@@ -12,7 +12,7 @@ import ssl
 from contextlib import suppress
 from urllib.parse import urlencode
 
-from pytest_k8s_netem.api.kubeconfigs import reason
+from pytest_k8s_netem.api.kubeconfigs import Unusable, choose, location
 from pytest_k8s_netem.api.refusals import refusal, unreachable
 from pytest_k8s_netem.errors import ApiError, ProviderError
 
@@ -54,27 +54,22 @@ class Connection:
 
         :raises ProviderError: if it cannot be used.
         """
-        import yaml
         from kubernetes import client, config
+        from yaml import YAMLError
 
-        configuration = client.Configuration()
         named = f"{path or 'the default kubeconfig'}{f', context {context}' if context else ''}"
-        names: list[str] = []
         try:
-            known: Any = config.list_kube_config_contexts  # the client has no types
-            contexts, current = known(path)
-            names += [str(one["name"]) for one in contexts]
-            load: Any = config.load_kube_config
-            load(path, context, configuration, persist_config=False)
-            chosen = next((one for one in contexts if one["name"] == context), current)
-            parts = [str(chosen["context"].get(part) or "") for part in ("cluster", "namespace")]
-        except (config.ConfigException, OSError, ValueError) as error:
-            raise ProviderError(f"{named} names no cluster: {reason(path, context, names, error)}") from None
-        except yaml.YAMLError as error:
-            raise ProviderError(f"{named} is no YAML: {error}") from None
-        except (TypeError, KeyError, AttributeError) as error:  # the client takes it for what it should be
-            raise ProviderError(f"{named} is no kubeconfig: {error}") from None
-        return cls(configuration, str(chosen["name"]), *parts)
+            chosen = choose(path, context)
+        except Unusable as error:
+            raise ProviderError(f"{named} {error}") from None
+        configuration = client.Configuration()
+        load: Any = config.load_kube_config  # the client has no types
+        try:
+            load(location(path), chosen.context, configuration, persist_config=False)
+        except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, YAMLError) as error:
+            why = f"the Kubernetes client refuses its user or cluster ({type(error).__name__})"
+            raise ProviderError(f"{named} cannot be used: {why}; kubectl says more") from None
+        return cls(configuration, chosen.context, chosen.cluster, chosen.namespace)
 
     @classmethod
     def in_cluster(cls) -> Connection:
