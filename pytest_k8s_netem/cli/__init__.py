@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="netem", description="Network chaos for tests: tools beside the pytest plugin"
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     chosen = next((word for word in said if word in COMMANDS), None)
@@ -57,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NetemError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+class _Version(argparse.Action):
+    """Says name and version as they are installed; argparse's own action would have them read by every command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"pytest-k8s-netem {version('pytest-k8s-netem')}")
+        parser.exit()
 
 
 def _command(name: str) -> Command:
