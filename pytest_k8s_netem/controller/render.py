@@ -7,7 +7,7 @@ from collections import defaultdict
 from contextlib import suppress
 
 from pytest_k8s_netem.controller import inheritance, nothing
-from pytest_k8s_netem.controller.status import INTERNAL_ERROR, MOST_PODS, PODS_EXCLUDED, condition
+from pytest_k8s_netem.controller.status import MOST_PODS, PODS_EXCLUDED, condition
 from pytest_k8s_netem.controller.targets import TRIES
 from pytest_k8s_netem.judge.verdict import READ_BACK
 from pytest_k8s_netem.profile.describe import describe
@@ -67,9 +67,9 @@ class Renderer:
             **self._past(state),
         }
 
-    def failed(self, state: ProfileState, why: str) -> Object:
-        """The status of a profile that could not be looked at, because the controller itself failed."""
-        words = {"Accepted": (INTERNAL_ERROR, why), "Applied": ("NotAccepted", ""), "Verified": ("NotApplied", "")}
+    def failed(self, state: ProfileState, failure: tuple[str, str]) -> Object:
+        """The status of a profile that could not be looked at; ``failure``: see :func:`status.failure`."""
+        words = {"Accepted": failure, "Applied": ("NotAccepted", ""), "Verified": ("NotApplied", "")}
         past: Object = {}
         with suppress(Exception):  # it may be just this that fails
             past = self._past(state)

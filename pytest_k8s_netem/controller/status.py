@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
-from pytest_k8s_netem.errors import ApiError
+from pytest_k8s_netem.errors import ApiError, NetemError
 from pytest_k8s_netem.run.events import ConditionChanged
 
 TYPE_CHECKING = False
@@ -25,7 +25,9 @@ MOST_PODS = 100
 PODS_EXCLUDED = "PodsExcluded"
 """Reason of conditions: some of the selected pods can never be impaired."""
 INTERNAL_ERROR = "InternalError"
-"""Reason of Accepted=Unknown: the controller itself failed, in a way that nobody foresaw; it tries again."""
+"""Reason of Accepted=Unknown: the controller has a mistake; it tries again, but hardly with another end."""
+INTERRUPTED = "Interrupted"
+"""Reason of Accepted=Unknown: what the controller needs, mostly the API server, failed it; it tries again."""
 
 Render = Callable[[str], Object | None]
 """The status that a profile should have now; None = it is not ours to write (any more)."""
@@ -50,6 +52,11 @@ def unforeseen(error: BaseException) -> str:
     text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"the controller failed with {said}; it tries again, and its log has the traceback"
+
+
+def failure(error: BaseException) -> tuple[str, str]:
+    """Reason and message of Accepted=Unknown after such an error."""
+    return (INTERRUPTED if isinstance(error, (NetemError, OSError)) else INTERNAL_ERROR), unforeseen(error)
 
 
 class _Written:

@@ -15,7 +15,7 @@ from pytest_k8s_netem.controller.resting import Resting
 from pytest_k8s_netem.controller.rounds import Rounds
 from pytest_k8s_netem.controller.runtime import CONFLICTS, Runtime
 from pytest_k8s_netem.controller.scripts import Scripts, is_script
-from pytest_k8s_netem.controller.status import StatusWriter, unforeseen
+from pytest_k8s_netem.controller.status import StatusWriter, failure
 from pytest_k8s_netem.controller.testimony import Testimony
 from pytest_k8s_netem.controller.world import WorldKeeper
 from pytest_k8s_netem.errors import ApiError
@@ -111,7 +111,7 @@ class TrafficController:
         self._names = Names(self._keeper.world, self.wake)
         self._tickets: list[asyncio.Future[None]] = []
         self._failures = 0
-        self._failure = ""
+        self._failure: tuple[str, str] | None = None
 
     # What others ask of it
 
@@ -196,19 +196,19 @@ class TrafficController:
             self._names.follow(self._keeper.world.profiles.values())
         except Exception as error:
             if not (isinstance(error, ApiError) and error.status in CONFLICTS):
-                self._tell(unforeseen(error))
+                self._tell(failure(error))
             raise
         finally:
             for ticket in tickets:
                 if not ticket.done():
                     ticket.set_result(None)
-        self._tell("")
+        self._tell(None)
         self._failures = 0 if complete else self._failures + 1
         return self._book.again() if complete else backoff(self._failures, 0.05)
 
-    def _tell(self, failure: str) -> None:
+    def _tell(self, failed: tuple[str, str] | None) -> None:
         """A round has ended, by an error that nobody foresaw perhaps."""
-        self._failure = failure
+        self._failure = failed
         for name in self._book.states:
             self._status.touch(name)
 
@@ -270,7 +270,7 @@ class TrafficController:
             return self._said(state)
         except Exception as error:
             _log.exception("status of TrafficProfile %s", name)
-            return self._renderer.failed(state, unforeseen(error))
+            return self._renderer.failed(state, failure(error))
 
     def _said(self, state: ProfileState) -> Object | None:
         unhandled = state.generation != state.handled

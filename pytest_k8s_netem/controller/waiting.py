@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES, Object
 from pytest_k8s_netem.controller.refusals import MISSING_NEED
-from pytest_k8s_netem.controller.status import PODS_EXCLUDED
+from pytest_k8s_netem.controller.status import INTERNAL_ERROR, PODS_EXCLUDED
 from pytest_k8s_netem.errors import ApiError, ConfigError, ImpairmentError, ProofError, ProviderError, TeardownError
 
 TYPE_CHECKING = False
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 CONDITIONS = ("Accepted", "Applied", "Verified")
 USERS_MOVE = frozenset({"NothingSelected", "NothingMatched", PODS_EXCLUDED})
 """Reasons of Applied=False that the user's own words have caused."""
+LASTING = 10.0
+"""Seconds for which a mistake of the controller may last before nobody waits any more; it has tried ten times then."""
 AGAIN_AFTER = 0.2
 """Seconds after an answer that says nothing of the profile."""
 
@@ -25,7 +29,8 @@ AGAIN_AFTER = 0.2
 async def verified(api: Api, name: str, generation: int, deadline: float, *, whole: bool = False) -> Object:
     """Wait until this generation (or a later one) of a profile is verified; the object then.
 
-    :param deadline: seconds. :param whole: no pod that it selects may be left out.
+    :param deadline: seconds; a controller that has a mistake is waited for :data:`LASTING` at most.
+    :param whole: no pod that it selects may be left out.
     :raises ConfigError: if it cannot be meant. :raises ImpairmentError: if it cannot be applied.
     :raises ProofError: if it cannot be proven, or not in time.
     :raises ProviderError: if the kernel has not the engine that it asks for.
@@ -38,11 +43,13 @@ async def verified(api: Api, name: str, generation: int, deadline: float, *, who
         last[:] = [obj]
         return _verified(obj, generation, whole)
 
+    began = time.monotonic()
     try:
-        await _until(api, name, done, deadline)
+        await _until(api, name, done, deadline, hopeless=_mistaken)
     except TimeoutError as error:
-        why = str(error) or _state(last)
-        raise ProofError(f"TrafficProfile {name} was not verified within {deadline:g} s: {why}") from None
+        why, waited = str(error) or _state(last), time.monotonic() - began
+        within = deadline if waited >= deadline else round(waited, 1)
+        raise ProofError(f"TrafficProfile {name} was not verified within {within:g} s: {why}") from None
     return last[0]
 
 
@@ -65,20 +72,29 @@ async def gone(api: Api, name: str, deadline: float) -> None:
         raise TeardownError(text) from None
 
 
-async def _until(api: Api, name: str, done: Callable[[Object | None], bool], deadline: float) -> None:
+async def _until(
+    api: Api,
+    name: str,
+    done: Callable[[Object | None], bool],
+    deadline: float,
+    hopeless: Callable[[Object | None], bool] = lambda _obj: False,
+) -> None:
     """Follow a profile until it is as wanted.
 
+    :param hopeless: what, once it has lasted, is waited for no longer.
     :raises TimeoutError: with what the API server said last, if that was no answer.
     """
-    trouble = ""
+    trouble, since, end = "", math.inf, asyncio.get_running_loop().time() + deadline
 
     def heard(obj: Object | None) -> bool:
-        nonlocal trouble
+        nonlocal trouble, since
         trouble = ""
+        since = min(since, asyncio.get_running_loop().time()) if hopeless(obj) else math.inf
+        limit.reschedule(min(end, since + LASTING))
         return done(obj)
 
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout_at(end) as limit:
             while True:
                 try:
                     if await _followed(api, name, heard):
@@ -108,6 +124,12 @@ async def _followed(api: Api, name: str, done: Callable[[Object | None], bool]) 
             ):
                 return True
     raise ImpairmentError("the store of objects was closed")
+
+
+def _mistaken(obj: Object | None) -> bool:
+    """Whether the controller says that it has a mistake."""
+    found = ((obj or {}).get("status") or {}).get("conditions") or ()
+    return any(one["reason"] == INTERNAL_ERROR for one in found)
 
 
 def _conditions(obj: Object, generation: int) -> dict[str, Object]:

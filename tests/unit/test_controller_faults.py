@@ -409,13 +409,14 @@ def test_waiting_in_vain_for_the_api_server_says_so() -> None:
 class Bug:
     """Makes one function of a module raise what nobody foresaw, while :attr:`there`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
-        self.there = True
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: Exception | None = None) -> None:
+        self.there, self.met = True, False
         real = getattr(owner, name)
 
         def buggy(*args: Any, **named: Any) -> Any:
             if self.there:
-                raise KeyError("no\nsuch thing")
+                self.met = True
+                raise error or KeyError("no\nsuch thing")
             return real(*args, **named)
 
         monkeypatch.setattr(owner, name, buggy)
@@ -447,6 +448,44 @@ def test_an_error_of_the_controllers_own_is_told_and_tried_again(
         assert conditions(obj)["Accepted"] == ("True", "Accepted")
         assert bed.delays("web-0") == [100]
         assert await bed.gaps() == ()
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_a_lasting_mistake_of_the_controller_is_not_waited_for_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LASTING", 0.3)
+    bug = Bug(monkeypatch, rounds, "resolve")
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        with pytest.raises(ProofError, match="was not verified within") as told:
+            await bed.apply(deadline=3600)
+        assert f"Accepted=Unknown InternalError: {SAID}" in str(told.value)
+        assert "within 3600 s" not in str(told.value)
+        bug.there = False
+        bed.controller.wake()
+        await waiting.verified(bed.api, "slow", 1, 10)
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_what_the_controller_needs_is_waited_for_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be there again at any moment, unlike a program without its mistake."""
+    monkeypatch.setattr(waiting, "LASTING", 0.0)
+    bug = Bug(monkeypatch, rounds, "resolve", ApiError(500, "InternalError", "etcd has no leader"))
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        applied = asyncio.create_task(bed.apply(deadline=3600))
+        while not bug.met:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ProofError, match=r"within 0\.5 s: Accepted=Unknown Interrupted: .*etcd has no leader"):
+            await waiting.verified(bed.api, "slow", 1, 0.5)
+        bug.there = False
+        bed.controller.wake()
+        await applied
         await bed.heal()
 
     with_bed(scenario)
