@@ -184,6 +184,11 @@ def is_whole(hooked: Hooked) -> bool:
         return False
 
 
+def are_whole(sides: Iterable[Side]) -> bool:
+    """Whether the kernel holds every filter of these sides."""
+    return all(side.hooked is None or is_whole(side.hooked) for side in sides)
+
+
 def _carrier(ground: Ground, wanted: Sequence[str], lowered: Sequence[str], undo: Undo) -> tuple[str, ...]:
     """Set interfaces down and up again; return those that are down because of us."""
     down = [name for name in wanted if name in lowered]

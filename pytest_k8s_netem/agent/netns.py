@@ -7,9 +7,8 @@ import os
 from contextlib import contextmanager
 
 from pytest_k8s_netem.agent.dataplane import filters
-from pytest_k8s_netem.agent.dataplane.names import PRIORITIES, is_ours, is_trial
+from pytest_k8s_netem.agent.dataplane.names import handle, is_ours, is_trial
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
-from pytest_k8s_netem.agent.dataplane.tc import HOOK_INGRESS
 from pytest_k8s_netem.agent.namespace import entered
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.plan import Direction
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pytest_k8s_netem.agent.dataplane.engine import Engine
+    from pytest_k8s_netem.agent.dataplane.tc import Filter
     from pytest_k8s_netem.agent.ground import Hooked
     from pytest_k8s_netem.model.capabilities import Interface
     from pytest_k8s_netem.model.observed import ClassObserved
@@ -43,7 +43,8 @@ class Netns:
             raise
         self._engines: dict[str, Engine] = {}
         self._clsacts: set[int] = set()
-        self._marked: dict[int, int] = {}
+        self._handle = handle()
+        self._marked: dict[int, tuple[int, Filter]] = {}
 
     def looking(self) -> AbstractContextManager[None]:
         """Ask the kernel for each list once within the body, which changes nothing."""
@@ -97,24 +98,37 @@ class Netns:
 
         :raises OSError: if the kernel refuses; none of these filters is then left.
         """
-        if direction is Direction.EGRESS:
-            return filters.install(self.netlink, interface.index, direction, classes, redirects)
-        filters.let_marked_pass(self.netlink, interface.index)  # else what a sink hands back would go round for ever
-        self._marked[interface.index] = self._marked.get(interface.index, 0) + 1
         try:
-            hooked = filters.install(self.netlink, interface.index, direction, classes, redirects)
+            return self._hook(interface, direction, classes, redirects)
+        except OSError:
+            if any(qdisc.kind == "clsact" for qdisc in self.netlink.qdiscs(interface.index)):
+                raise
+        self.ready(interface)  # another agent, whose clsact it was, has left since
+        return self._hook(interface, direction, classes, redirects)
+
+    def _hook(
+        self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]
+    ) -> Hooked:
+        index = interface.index
+        if direction is Direction.EGRESS:
+            return filters.install(self.netlink, index, direction, classes, redirects)
+        marked = filters.let_marked_pass(self.netlink, index, self._handle)  # else what a sink hands back goes round
+        self._marked[index] = (self._marked[index][0] + 1 if index in self._marked else 1, marked)
+        try:
+            hooked = filters.install(self.netlink, index, direction, classes, redirects)
         except BaseException:
-            self.unmark(interface.index)
+            self.unmark(index)
             raise
-        return IngressHooked(hooked, self, interface.index)
+        return IngressHooked(hooked, self, index)
 
     def unmark(self, index: int) -> None:
         """An ingress class list is gone; the last one takes the filter for marked frames with it."""
-        self._marked[index] -= 1
-        if not self._marked[index]:
-            del self._marked[index]
+        lists, marked = self._marked.pop(index)
+        if lists > 1:
+            self._marked[index] = (lists - 1, marked)
+        else:
             with _gone():
-                self.netlink.delete_priority(index, HOOK_INGRESS, PRIORITIES.start)
+                self.netlink.delete_filter(marked)
 
     def set_up(self, name: str, up: bool) -> bool:
         """Set a device up or down; return how it was.

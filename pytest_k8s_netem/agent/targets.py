@@ -189,8 +189,8 @@ class Target:
         if self.held is None:
             return
         rest = without(self.held.plan, profile)
-        if not any(entry.stages for entry in rest.classes):
-            self._end("duration")
+        if not any(entry.stages for entry in rest.classes) or not change.are_whole(self.held.sides):
+            self._end("duration")  # what somebody took off, mostly the next run's agent, does not come back by itself
             return
         last = self._last()
         try:

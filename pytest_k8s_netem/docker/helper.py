@@ -108,7 +108,8 @@ async def in_use(helper: str) -> bool:
 async def end_unused(container: str) -> None:
     """Let the helpers beside a container put its network back and end, those that nobody uses any more.
 
-    The agent of one whose run was killed would take the filters of the next run along when it ends.
+    So whoever comes next finds it as it was before all of them: a hook that an idle agent has left would count as the
+    container's own, and stay.
 
     :raises ProviderError: if Docker cannot be asked.
     """

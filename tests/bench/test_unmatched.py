@@ -89,7 +89,8 @@ def test_the_same_by_flower(bits: int) -> None:
 
             def remove() -> None:
                 for at in FLOWER_ADDRESSES:
-                    world.netlink.delete_priority(index, at, 100)
+                    for entry in world.netlink.filters(index, at):
+                        world.netlink.delete_filter(entry)
 
             return remove
 

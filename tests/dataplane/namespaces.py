@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from pytest_k8s_netem.agent.dataplane import filters
+from pytest_k8s_netem.agent.dataplane import filters, names
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.userspace import UserspaceEngine, UserspaceSink
 from pytest_k8s_netem.agent.namespace import current, enter, entered, unshare
@@ -111,7 +111,7 @@ class Two:
         sink, built = self.sink(stages, classes, direction, seed)
         redirects = {entry.id: sink.redirect(entry.id) for entry in built if entry.stages}
         if direction is Direction.INGRESS:
-            filters.let_marked_pass(self.netlink, self.eth0().index)
+            filters.let_marked_pass(self.netlink, self.eth0().index, names.handle())
         hooked = filters.install(self.netlink, self.eth0().index, direction, built, redirects)
         try:
             yield sink

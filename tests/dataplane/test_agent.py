@@ -283,6 +283,56 @@ def test_a_new_agent_removes_what_a_killed_one_left(agent: Any, pod: Any, engine
         again.close()
 
 
+@pytest.mark.parametrize("end", ["request", "lease", "agent"])
+def test_an_old_agent_takes_nothing_of_a_new_one_along(agent: Any, pod: Any, engine: str, end: str) -> None:
+    """A killed run's agent can live until its lease ends, when the next run has impaired the same pod already."""
+    before = pod.state()
+    old = agent.owner()
+    old.impose(plan_of(engine, slow(50), EGRESS, INGRESS, ttl=1.0 if end == "lease" else None))
+    new = kit.Agent()
+    try:
+        new.target("pod", pod)
+        owner = new.owner("another")
+        owner.impose(plan_of(engine, slow(40), EGRESS, INGRESS))
+        if end == "request":
+            old.ok("heal", target="pod")
+        elif end == "lease":
+            old.event("healed")
+        else:
+            assert agent.end() == 0
+        seen = owner.observed("observe", target="pod")
+        assert [entry.held for _name, entry in seen.classes] == [True, True]
+        for address in ("10.9.0.2", "fd09::2"):
+            assert fastest(pod, address) >= 80
+        healed = owner.observed("heal", target="pod")
+        assert (healed.baseline, healed.residue) == (True, ())
+        assert fastest(pod) < 80
+        assert new.end() == 0
+        assert pod.state() == before
+    finally:
+        new.close()
+
+
+def test_a_hook_that_an_old_agent_takes_along_is_made_anew(agent: Any, pod: Any, engine: str) -> None:
+    """It made the hook, and leaves when the new one has prepared a plan and has no filter there yet."""
+    before = pod.state()
+    old = agent.owner()
+    old.impose(plan_of(engine, slow(50)))
+    old.ok("heal", target="pod")
+    new = kit.Agent()
+    try:
+        new.target("pod", pod)
+        owner, plan = new.owner("another"), plan_of(engine, slow(40), EGRESS, INGRESS)
+        assert "ok" in owner.prepare(plan)
+        assert agent.end() == 0
+        owner.ok("commit", target="pod", digest=plan.digest)
+        assert fastest(pod) >= 80
+        assert new.end() == 0
+        assert pod.state() == before
+    finally:
+        new.close()
+
+
 def test_a_hung_agents_lease_ends_when_it_goes_on(agent: Any, pod: Any, engine: str) -> None:
     """Nobody can heal meanwhile, and the impairment holds; then the lease is over, whatever was said in between."""
     owner = agent.owner()

@@ -149,6 +149,16 @@ def test_filters_are_held_and_tc_sees_them(netlink: Netlink, space: int, device:
     installed.remove()
 
 
+def test_filters_of_another_agent_stay_though_they_stand_in_the_same_place(netlink: Netlink, device: int) -> None:
+    target = netlink.add_link("ifb9", "ifb", up=True)
+    old = hooked(netlink, device, target)
+    filters.clear(netlink, device)
+    new = hooked(netlink, device, target)
+    assert not any(seen.held for seen in old.read().values())
+    old.remove()
+    assert all(seen.held for seen in new.read().values())
+
+
 @pytest.mark.parametrize("change", ["removed", "target", "program"])
 def test_a_changed_filter_is_not_held(netlink: Netlink, device: int, change: str) -> None:
     targets = [netlink.add_link(name, "ifb", up=True) for name in ("ifb8", "ifb9")]
@@ -200,9 +210,9 @@ def test_foreign_filters_stay(netlink: Netlink, space: int, device: int) -> None
         subprocess.run(shaper.split(), check=True)
     before = told(space, "tc", "-j", "filter", "show", "dev", "eth0", "egress")
     hooked(netlink, device, netlink.add_link("ifb9", "ifb", up=True))
-    filters.let_marked_pass(netlink, device)
-    filters.let_marked_pass(netlink, device)
-    assert len(filters.ours(netlink, device, INGRESS)) == 1
+    for handle in (7, 7, 8):
+        filters.let_marked_pass(netlink, device, handle)
+    assert [entry.handle for entry in filters.ours(netlink, device, INGRESS)] == [8, 7], "one for each agent"
     assert list(filters.foreign(netlink, device)) == ["tbf at root", "u32 at egress, priority 10"]
     filters.clear(netlink, device)
     assert told(space, "tc", "-j", "filter", "show", "dev", "eth0", "egress") == before

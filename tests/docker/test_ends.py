@@ -173,6 +173,35 @@ def test_a_killed_run_does_not_disturb_the_next_one(run, pair, user):
     assert pair.rtt() < 40
 
 
+def test_a_killed_runs_agent_that_hangs_takes_nothing_of_the_next_one_along(run, pair):
+    """It goes on, and ends, when the next run has impaired the same container."""
+    killed = run(ROOT, STOPS_HERE, begin=True)
+    killed.reached("body")
+    [agent] = agents_of(killed)
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        killed.send(signal.SIGKILL)
+        killed.ended()
+        following = run(ROOT, STOPS_HERE, begin=True)
+        following.reached("body")
+        assert pair.rtt() >= 80
+        assert pair.rtt() < 160, "once, not by both"
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    until(lambda: not left_of(killed), "the hung agent has ended", 30)
+    assert pair.rtt() >= 80
+    following.allow("go")
+    assert following.ended() == 0, following.output
+    assert pair.rtt() < 40
+
+
+def agents_of(suite) -> list[int]:
+    """Process ids of agents that a suite's process has started."""
+    argv = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(suite.process.pid)]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in shown.splitlines() if " keep " in line]
+
+
 def test_a_fork_of_the_test_process_keeps_nothing_alive(run, pair, user):
     """A child that a killed run leaves behind, as multiprocessing makes them, holds none of its streams."""
     suite = run(

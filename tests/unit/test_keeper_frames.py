@@ -194,19 +194,33 @@ def test_a_plan_without_renewal_ends_with_its_ttl(house: House) -> None:
     assert owner.ok("observe", target="t")["observed"]["healed_by"] == "ttl"
 
 
-def test_a_profile_ends_with_its_duration_and_leaves_the_other(house: House) -> None:
-    owner = house.owner()
+def nested(*durations: tuple[str, float]) -> Plan:
+    """Two profiles: what ``pb`` takes, ``pa`` takes before it."""
     egress = Direction.EGRESS
-    plan = Plan(
+    return Plan(
         "t",
         classes=(
             Class("both", "eth0", egress, (Match(protocols=Ranges.of(6)),), ("a", "b")),
             Class("one", "eth0", egress, (Match(),), ("a",)),
         ),
         stages=(Stage("a", "pa", egress, Timeline.constant(SLOW)), Stage("b", "pb", egress, Timeline.constant(SLOWER))),
-        durations=(("pa", 1.0), ("pb", 2.0)),
+        durations=durations,
     )
-    owner.impose(plan)
+
+
+def test_what_another_agent_took_off_does_not_come_back_when_a_profile_ends(house: House) -> None:
+    owner = house.owner()
+    owner.impose(nested(("pa", 1.0)))
+    house.target.ground.clear()  # as the next run's agent does when it comes
+    house.loop.pass_time(1.5)
+    assert house.kernel.clean
+    assert not owner.events("ended")
+    assert owner.events("healed")[0]["cause"] == "duration"
+
+
+def test_a_profile_ends_with_its_duration_and_leaves_the_other(house: House) -> None:
+    owner = house.owner()
+    owner.impose(nested(("pa", 1.0), ("pb", 2.0)))
     house.loop.pass_time(1.5)
     (event,) = owner.events("ended")
     assert (event["target"], event["profile"]) == ("t", "pa")

@@ -2,6 +2,8 @@
 
 Every class becomes cls_bpf filters with a mirred redirect; a spared class becomes the same filters without action: its
 packets pass, and no later filter is asked. Ours have a priority of :data:`names.PRIORITIES` and a class id of ours.
+Two agents may serve one namespace for a while, since that of a killed run lives until its lease ends; so each takes off
+by its own handles, never by priority.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane import bpf, clsbpf, names
 from pytest_k8s_netem.agent.dataplane.attributes import by_type, number, u32
-from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS, HOOK_INGRESS, Stats, stats
+from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS, HOOK_INGRESS, Filter, Stats, stats
 from pytest_k8s_netem.model.observed import ClassObserved
 from pytest_k8s_netem.model.plan import Direction
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from pytest_k8s_netem.agent.dataplane.assembler import Program
     from pytest_k8s_netem.agent.dataplane.netlink import Netlink
-    from pytest_k8s_netem.agent.dataplane.tc import Filter
     from pytest_k8s_netem.model.plan import Class
 
 HOOKS = {Direction.EGRESS: HOOK_EGRESS, Direction.INGRESS: HOOK_INGRESS}
@@ -72,20 +73,35 @@ class Wanted:
 
 
 class Hooked:
-    """The filters of one side, as installed."""
+    """The filters of one side, as installed: all with one handle, which nobody else gives."""
 
     def __init__(self, netlink: Netlink, index: int, direction: Direction, wanted: Sequence[Wanted]) -> None:
         self._netlink = netlink
         self._index = index
         self._hook = HOOKS[direction]
         self._wanted = wanted
+        self._handle = names.handle()
+
+    def add(self) -> None:
+        """Install them, first class first.
+
+        :raises OSError: if the kernel refuses; none of them is then left.
+        """
+        try:
+            for wanted in self._wanted:
+                _add(self._netlink, self._entry(wanted), wanted)
+        except OSError:
+            with suppress(OSError):
+                self.remove()
+            raise
 
     def read(self) -> dict[str, ClassObserved]:
         """Each class as the kernel holds it, counted since it was installed; a spared class has no counter.
 
         :raises OSError: if the kernel refuses.
         """
-        there = {entry.priority: entry for entry in self._netlink.filters(self._index, self._hook)}
+        listed = self._netlink.filters(self._index, self._hook)
+        there = {entry.priority: entry for entry in listed if entry.handle == self._handle}
         found: dict[str, ClassObserved] = {}
         for wanted in self._wanted:
             entry = there.get(wanted.priority)
@@ -103,19 +119,22 @@ class Hooked:
         return found
 
     def remove(self) -> None:
-        """Take the filters off, last class first: no packet ever meets a later class than its own.
+        """Take these very filters off, last class first: no packet ever meets a later class than its own.
 
         :raises OSError: if the kernel refuses; all that could be removed is.
         """
         refused: OSError | None = None
         for wanted in reversed(self._wanted):
             try:
-                self._netlink.delete_priority(self._index, self._hook, wanted.priority)
+                self._netlink.delete_filter(self._entry(wanted))
             except OSError as error:
                 if error.errno not in _GONE:
                     refused = error
         if refused is not None:
             raise refused
+
+    def _entry(self, wanted: Wanted) -> Filter:
+        return Filter(self._index, self._hook, wanted.priority, wanted.program.ether_type, self._handle, "bpf")
 
 
 _GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
@@ -139,23 +158,22 @@ def install(
         for at, (class_id, program) in enumerate(compiled)
     ]
     hooked = Hooked(netlink, index, direction, wanted)
-    try:
-        for entry in wanted:
-            _add(netlink, index, direction, entry)
-    except OSError:
-        with suppress(OSError):
-            hooked.remove()
-        raise
+    hooked.add()
     return hooked
 
 
-def let_marked_pass(netlink: Netlink, index: int) -> None:
+def let_marked_pass(netlink: Netlink, index: int, handle: int) -> Filter:
     """See to it that frames the user-space engine hands back pass our ingress filters (:data:`names.MARK`).
 
+    :param handle: the agent's own, as each needs one such filter for itself.
+    :return: what is to be deleted once there are no more ingress filters of that agent.
     :raises OSError: if the kernel refuses.
     """
+    wanted = Wanted("", _PASS, bpf.marked(), 0)
+    entry = Filter(index, HOOK_INGRESS, _PASS, wanted.program.ether_type, handle, "bpf")
     with suppress(FileExistsError):
-        _add(netlink, index, Direction.INGRESS, Wanted("", _PASS, bpf.marked(), 0))
+        _add(netlink, entry, wanted)
+    return entry
 
 
 def is_ours(entry: Filter) -> bool:
@@ -180,8 +198,11 @@ def clear(netlink: Netlink, index: int) -> None:
     """
     for direction in Direction:
         for entry in reversed(ours(netlink, index, direction)):
-            with suppress(FileNotFoundError):
+            try:
                 netlink.delete_filter(entry)
+            except OSError as error:  # who put it there may take it off at this moment
+                if error.errno not in _GONE:
+                    raise
 
 
 def foreign(netlink: Netlink, index: int) -> Iterator[str]:
@@ -201,10 +222,10 @@ def foreign(netlink: Netlink, index: int) -> Iterator[str]:
             yield f"{kind} at {direction.value}, priority {priority}"
 
 
-def _add(netlink: Netlink, index: int, direction: Direction, wanted: Wanted) -> None:
+def _add(netlink: Netlink, entry: Filter, wanted: Wanted) -> None:
     packed = options(wanted.program, CLASSES | (wanted.priority - _PASS + 1), wanted.target)
     netlink.add_filter(
-        index, HOOKS[direction], wanted.priority, "bpf", packed, protocol=wanted.program.ether_type, handle=1
+        entry.index, entry.parent, entry.priority, entry.kind, packed, protocol=entry.protocol, handle=entry.handle
     )
 
 

@@ -33,6 +33,11 @@ def device(role: str) -> str:
     return f"{PREFIX}{role}{os.urandom(4).hex()[: min(digits, 8)]}"
 
 
+def handle() -> int:
+    """A new handle for filters: by it each agent knows its own from those that another one put on the same hook."""
+    return int.from_bytes(os.urandom(4)) >> 1 | 1
+
+
 def is_trial(name: str) -> bool:
     """Whether a device was made to try something on, perhaps just now: it is its maker's to remove."""
     return name.startswith(tuple(PREFIX + role for role in TRIAL))

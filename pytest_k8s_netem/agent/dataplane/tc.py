@@ -150,13 +150,6 @@ class TrafficControl(Transport):
         body = _TCMSG.pack(0, entry.index, entry.handle, entry.parent, info)
         self.request(RTM_DELTFILTER, body + text(TCA_KIND, entry.kind))
 
-    def delete_priority(self, index: int, parent: int, priority: int) -> None:
-        """Remove all filters of a priority, in one request.
-
-        :raises OSError: ENOENT if there is none.
-        """
-        self.request(RTM_DELTFILTER, _TCMSG.pack(0, index, 0, parent, priority << 16))
-
     def _qdisc(self, flags: int, where: tuple[int, int, int], kind: str, options: bytes) -> None:
         body = _TCMSG.pack(0, *where, 0) + text(TCA_KIND, kind)
         self.request(RTM_NEWQDISC, body + (attribute(TCA_OPTIONS, options) if options else b""), flags)
