@@ -33,6 +33,7 @@ class RemoteCommand:
     def __init__(self, sockets: Sockets, pod: Object, container: str) -> None:
         self._sockets, self._pod, self._container = sockets, pod, container
         self._out, self._err = bytearray(), bytearray()
+        self._program = ""
         self._pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[int] | None = None
 
@@ -41,6 +42,7 @@ class RemoteCommand:
 
         :raises ApiError: if the API server refuses, or cannot be reached.
         """
+        self._program = argv[0]
         words = ["env", *(f"{name}={value}" for name, value in env.items()), *argv] if env else [*argv]
         running = await self._begin([*TELL_PID, *words], stdin)
         plain = None if env else words
@@ -94,7 +96,8 @@ class RemoteCommand:
         finally:
             running.close()
         if running.status is None:
-            raise ClusterError(f"cannot run it in pod/{self._pod['metadata']['name']}: {running.failure}")
+            where = f"pod/{self._pod['metadata']['name']}"
+            raise ClusterError(f"cannot run {self._program} in {where}: {running.failure}")
         return _status(running.status)
 
     async def _follow(self, running: Exec, stdin: bytes, head: bytearray | None) -> None:

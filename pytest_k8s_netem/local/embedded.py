@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
+from pytest_k8s_netem.errors import ClusterError
 from pytest_k8s_netem.local.channels import LocalChannels
 from pytest_k8s_netem.local.deployments import Deployments
 from pytest_k8s_netem.local.host import NodeHost
@@ -14,7 +16,7 @@ from pytest_k8s_netem.local.services import Endpoints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.controller.runtime import Runtime
@@ -81,16 +83,17 @@ class EmbeddedCluster:
         """
         life = self.kubelet.life(pod)
         program = life.program(container)
-        return await self.host.spawn(
-            life.key,
-            argv,
-            env={**program.env, **(env or {})},
-            box=program.name,
-            cwd=program.cwd,
-            uid=program.uid,
-            gid=program.gid,
-            stdio=stdio,
-        )
+        with _named(pod, argv):
+            return await self.host.spawn(
+                life.key,
+                argv,
+                env={**program.env, **(env or {})},
+                box=program.name,
+                cwd=program.cwd,
+                uid=program.uid,
+                gid=program.gid,
+                stdio=stdio,
+            )
 
     async def beside(self, pod: Object, argv: Sequence[str], output: int) -> Process:
         """Start a command in a pod's network with the files of this machine, as root there; outputs go to ``output``.
@@ -101,6 +104,19 @@ class EmbeddedCluster:
         null = os.open(os.devnull, os.O_RDONLY)
         try:
             stdio = (null, output, output)
-            return await self.host.spawn(life.key, argv, env=inherited_environment(), stdio=stdio)
+            with _named(pod, argv):
+                return await self.host.spawn(life.key, argv, env=inherited_environment(), stdio=stdio)
         finally:
             os.close(null)
+
+
+@contextmanager
+def _named(pod: Object, argv: Sequence[str]) -> Iterator[None]:
+    """Say of a command that was refused what it is and where it was to run."""
+    try:
+        yield
+    except ClusterError as error:
+        if not error.problems:
+            raise  # it is not about the command
+        why = "; ".join(problem.why for problem in error.problems)
+        raise ClusterError(f"cannot run {argv[0]} in pod/{pod['metadata']['name']}: {why}") from None

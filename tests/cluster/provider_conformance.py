@@ -253,6 +253,11 @@ class TestWaysIn:
         with pytest.raises(OSError, match="refused"):
             socket.create_connection((address[0], int(address[1])), 5)
 
+    def test_a_program_that_is_not_there_is_told_with_its_pod(self, shop: Namespace) -> None:
+        for more in ({}, {"env": {"WHO": "me"}}):
+            with pytest.raises(ClusterError, match=r"no-such-program in pod\W.*client(.|\n)*no-such-program.*[nN]o"):
+                shop.exec("client", ["no-such-program"], **more)
+
     def test_a_command_that_fails_or_takes_too_long_is_told(self, shop: Namespace) -> None:
         with pytest.raises(CommandFailed, match="ended with 3\nsorry") as failed:
             shop.exec("client", ["sh", "-c", "echo sorry >&2; exit 3"])

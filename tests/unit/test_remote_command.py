@@ -103,3 +103,13 @@ def test_a_command_without_a_shell_runs_and_refuses_signals(said: str) -> None:
         await command.kill(15)
 
     play(scenario)
+
+
+def test_a_program_that_is_not_there_either_is_named_with_its_pod() -> None:
+    async def scenario() -> None:
+        no_shell = Running(failure='exec: "sh": executable file not found in $PATH')
+        command = await started(no_shell, Running(failure='exec: "cat": executable file not found in $PATH'))
+        with pytest.raises(ClusterError, match=r'cannot run cat in pod/p: exec: "cat": executable file not found'):
+            await command.wait()
+
+    play(scenario)
