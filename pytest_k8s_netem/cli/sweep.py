@@ -26,11 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Remove it, a line each; 1 if something stays."""
     from pytest_k8s_netem.cluster.sweeping import clusters as of_kind
     from pytest_k8s_netem.docker.sweeping import helpers
+    from pytest_k8s_netem.guest.sweeping import folders
     from pytest_k8s_netem.run.sweep import directories, sweep
 
     named = arguments.context or arguments.kubeconfig
     with clusters.connected(arguments) if named else nullcontext() as cluster:
-        swept = sweep([of_kind(), directories(), helpers(), *([_of(*cluster)] if cluster else [])])
+        swept = sweep([of_kind(), directories(), folders(), helpers(), *([_of(*cluster)] if cluster else [])])
     for line in swept.removed:
         print(f"removed {line}")
     for line in swept.left:

@@ -15,11 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pytest_k8s_netem.guest.needs import KERNEL, own_place
+from pytest_k8s_netem.run.directory import hold
+from pytest_k8s_netem.run.forks import keep_from_children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import IO
 
+FOLDER = "netem-guest-"
+"""How the names of guests' folders begin."""
 PRELOADED = (
     *("ipv6", "veth", "ifb", "bridge", "dummy", "tun"),
     *("sch_netem", "sch_tbf", "sch_htb", "sch_prio", "sch_ingress"),
@@ -62,7 +67,7 @@ class Machine:
     """
 
     def __init__(self, job: Job, *, memory: int, memory_folder: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="netem-guest-", dir=_shared_folder()))
+        self._folder, self._lock = _made()
         self._kernel: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         pairs = [socket.socketpair() for _ in range(3)]
@@ -84,7 +89,7 @@ class Machine:
                 stdout=console,
                 stderr=console,
                 env=env,
-                pass_fds=[end.fileno() for end in ends],
+                pass_fds=[*(end.fileno() for end in ends), self._lock.fileno()],
                 start_new_session=True,
             )
         for end in ends:
@@ -144,11 +149,21 @@ class Machine:
         for line in self._lines:
             line.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.close()
         if self._reaper is not None:
             self._reaper.communicate(b"ended\n")
 
 
-def _shared_folder() -> str:
+def _made() -> tuple[Path, IO[bytes]]:
+    """A guest's folder and its lock, which this process and the guest hold for as long as either lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=shared_folder()))
+        if (lock := hold(folder)) is not None:
+            keep_from_children(lock)
+            return folder, lock
+
+
+def shared_folder() -> str:
     """Where temporary files go, unless the guest could not see it: TMPDIR may be /dev/shm."""
     usual = tempfile.gettempdir()
     return "/var/tmp" if own_place(usual) else usual

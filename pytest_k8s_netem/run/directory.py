@@ -63,7 +63,7 @@ class RunDirectory:
             path = self._base / self._name
             while self._lock is None:
                 path.mkdir(mode=0o700, exist_ok=True)
-                self._lock = _take(path)
+                self._lock = hold(path)
             keep_from_children(self._lock)
             self._path = path
         return self._path
@@ -122,8 +122,11 @@ def private(base: Path) -> None:
         raise ProviderError(f"{base} is not a directory that this user alone can enter; remove it, or set TMPDIR")
 
 
-def _take(path: Path) -> IO[bytes] | None:
-    """The held lock file; None if a sweep removed it just before it was held."""
+def hold(path: Path) -> IO[bytes] | None:
+    """A directory's lock file, held; None if a sweep removed it just before it was held.
+
+    :raises ProviderError: if another process holds it.
+    """
     try:
         lock = (path / LOCK).open("ab")
     except FileNotFoundError:

@@ -115,6 +115,17 @@ def _group(pid: int) -> int:
         return 0
 
 
+def _parent(pid: int) -> int:
+    found = re.search(rb"^PPid:\s*(\d+)", _read(pid, "status"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _folder(pid: int) -> str:
+    """The guest's folder that a process's command line names, "" = none."""
+    found = re.search(rb"[^\0=\"]*/netem-guest-[^\0/]+", _read(pid, "cmdline"))
+    return found[0].decode() if found else ""
+
+
 def wait_until(holds) -> None:
     end = time.monotonic() + PATIENCE
     while not holds():
@@ -341,6 +352,30 @@ def test_nothing_is_left_when_pytest_is_killed(outside: Outside, frozen: bool) -
     run.communicate(timeout=PATIENCE)
     outside.wait_for_nothing()
     assert not list(Path("/dev/shm").glob("vm_file*"))
+
+
+@uml
+def test_a_sweep_takes_what_a_dead_guest_left_and_nothing_of_a_living_one(outside: Outside) -> None:
+    """Its reaper is killed with it, as at the end of a container."""
+    runs = [outside.drive("{}", "sh", "-c", "echo up; sleep 1000") for _ in range(2)]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+    dead, living = runs
+    [folder] = {_folder(pid) for pid in outside.processes() if _parent(pid) == dead.pid} - {""}
+    dead.kill()
+    for group in {_group(pid) for pid in outside.processes() if _folder(pid) == folder} - {os.getpgid(0)}:
+        os.killpg(group, signal.SIGKILL)
+    dead.communicate(timeout=PATIENCE)
+    wait_until(lambda: folder not in {_folder(pid) for pid in outside.processes()})
+    netem = [sys.executable, "-c", "from pytest_k8s_netem.cli import main; raise SystemExit(main())", "sweep"]
+    said, errors = outside.start(*netem).communicate(timeout=PATIENCE)
+    assert (f"removed folder {folder} of a guest" in said.splitlines(), errors) == (True, "")
+    assert not Path(folder).exists()
+    assert len(list(outside.temporary.glob("netem-guest-*"))) == 1
+    living.kill()
+    living.communicate(timeout=PATIENCE)
+    outside.wait_for_nothing()
 
 
 @uml
