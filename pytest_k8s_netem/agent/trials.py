@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _NO_DEVICE = 2**31 - 1
+_VANISHED = os.strerror(errno.ENODEV)
 _NETEM = 1 << 16
 _LEFT_OPEN: list[socket.socket] = []
 """Until this process ends: to close a packet socket takes longer than all the rest."""
@@ -35,11 +36,18 @@ def try_all() -> dict[str, str]:
     with Netlink.open() as netlink:
         if not scratch:
             _remove_earlier(netlink)
-        made: dict[str, int] = {}
-        for name, attempt in _attempts(netlink, made).items():
-            found[name] = _why(attempt)
-        for index in () if scratch else made.values():  # a namespace's end removes them, and nobody waits for it
-            _why(lambda index=index: netlink.delete_link(index))  # type: ignore[misc]
+        tried = _tried(netlink, scratch)
+        if any(why.startswith(_VANISHED) for why in tried.values()):
+            tried = _tried(netlink, scratch)  # another agent that starts here has taken ours for left ones
+    return found | tried
+
+
+def _tried(netlink: Netlink, scratch: bool) -> dict[str, str]:
+    """What comes of all that takes devices, which go again."""
+    made: dict[str, int] = {}
+    found = {name: _why(attempt) for name, attempt in _attempts(netlink, made).items()}
+    for index in () if scratch else made.values():  # a namespace's end removes them, and nobody waits for it
+        _why(lambda index=index: netlink.delete_link(index))  # type: ignore[misc]
     return found
 
 

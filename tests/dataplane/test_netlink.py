@@ -260,6 +260,32 @@ def test_trials_remove_what_an_earlier_child_left(space: int, netlink: Netlink, 
     assert [link.name for link in netlink.links()] == ["lo"]
 
 
+def test_two_agents_that_start_in_one_namespace_find_out_the_same(
+    space: int, netlink: Netlink, monkeypatch: Any
+) -> None:
+    """The second one takes the first one's devices for left ones, where it has no namespace of its own for them."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(namespace, "unshare", refuse)
+    with entered(space):
+        alone = try_all()
+        add_clsact, second = Netlink.add_clsact, []
+
+        def interrupted(self: Netlink, index: int) -> bool:
+            if not second:
+                second.append({})
+                second.append(try_all())
+            return add_clsact(self, index)
+
+        monkeypatch.setattr(Netlink, "add_clsact", interrupted)
+        first = try_all()
+    assert first == second[1] == alone
+    assert alone["clsact"] == ""
+    assert [link.name for link in netlink.links()] == ["lo"]
+
+
 @pytest.mark.parametrize("queue", [0, 300])
 def test_a_device_keeps_the_length_of_its_queue(queue: int, space: int, netlink: Netlink) -> None:
     """Docker makes its devices without one, and a clsact alone would give them one."""
