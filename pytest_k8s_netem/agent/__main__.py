@@ -1,5 +1,5 @@
 """The agent as a program: ``python -I -S PATH/agent/__main__.py keep --admin-fd N | keep --socket PATH [--idle S] |
-relay --socket PATH``.
+relay --socket PATH | wait --file FILE --within S | attend --file FILE``.
 
 It finds its own package, so that neither an installation nor an environment is needed.
 """
@@ -13,7 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_k8s_netem.agent.trial import Trial
 
-USAGE = "usage: agent keep (--admin-fd N | --socket PATH [--idle SECONDS]) | agent relay --socket PATH"
+USAGE = (
+    "usage: agent keep (--admin-fd N | --socket PATH [--idle SECONDS]) | agent relay --socket PATH | "
+    "agent wait --file FILE --within SECONDS | agent attend --file FILE"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +35,23 @@ def main(arguments: list[str]) -> int:
             from pytest_k8s_netem.agent.relay import relay
 
             return relay(path)
+        case ["wait" | "attend", *_]:
+            return _at_gate(arguments)
+    return _wrong()
+
+
+def _at_gate(arguments: list[str]) -> int:
+    from pytest_k8s_netem.agent.gate import attend, wait
+
+    match arguments:
+        case ["wait", "--file", path, "--within", seconds] if seconds.isdecimal():
+            return wait(path, int(seconds))
+        case ["attend", "--file", path]:
+            return attend(path)
+    return _wrong()
+
+
+def _wrong() -> int:
     sys.stderr.write(f"{USAGE}\n")
     return 2
 

@@ -95,7 +95,7 @@ class InProcess:
             apiserver=apiserver,
             view=access.view if access is not None else View(injects=True),
         )
-        self._gates = Gatekeeper(self._runtime, sockets, self.witness.gate)
+        self._gates = Gatekeeper(self._runtime, sockets, self.agents, self.witness)
 
     async def start(self) -> None:
         """See :meth:`Control.start`."""

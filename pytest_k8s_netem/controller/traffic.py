@@ -143,7 +143,7 @@ class TrafficController:
     async def gate(self, pod: Object) -> None:
         """Wait until a new pod's plan, empty perhaps, is in force, and other pods know its address; 5 s at most.
 
-        For kubelets of ours: after the pod's network is there and before its first command.
+        Ask after the pod's network is there and before its first command.
         """
         key = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         with suppress(TimeoutError):
@@ -154,6 +154,10 @@ class TrafficController:
                     await self._next_round()
                     if key not in self._selected() or self._rounds.holds(key):
                         return
+
+    def tell(self, pod: Object, addresses: Sequence[str]) -> None:
+        """Take a new pod's addresses, the first of each family, from its agent; its status says them later."""
+        self._keeper.tell(pod, addresses)
 
     async def farewell(self, pod: Object) -> None:
         """Read the counters of a pod for the last time; 1 s at most.

@@ -39,6 +39,8 @@ TABLES = {
 class WorldKeeper:
     """The world, and who waits for a pod to be seen in it.
 
+    Of a pod whose agent has told its addresses, they are in the world before its status says them.
+
     :ivar running_since: by pod, unix time at which it was first seen to run, or that it says itself if it ran before.
     """
 
@@ -47,10 +49,14 @@ class WorldKeeper:
         self.running_since: dict[str, float] = {}
         self._wake = wake
         self._awaited: dict[str, asyncio.Event] = {}
+        self._told: dict[str, tuple[str, ...]] = {}
+        self._pods = runtime.informer(PODS)
+        self._pods.subscribe(self._pod_changed)
         for table, kind in TABLES.items():
-            informer = runtime.informer(kind)
-            setattr(self.world, table, informer.objects)  # the same dict: always current, never copied
-            informer.subscribe(self._pod_changed if kind is PODS else self._changed)
+            if kind is not PODS:
+                informer = runtime.informer(kind)
+                setattr(self.world, table, informer.objects)  # the same dict: always current, never copied
+                informer.subscribe(self._changed)
 
     def pod(self, key: str) -> Object | None:
         """A pod as last seen."""
@@ -64,10 +70,19 @@ class WorldKeeper:
         while not _is(self.world.pods.get(key), pod):
             await self._awaited.setdefault(key, asyncio.Event()).wait()
 
+    def tell(self, pod: Object, addresses: Sequence[str]) -> None:
+        """Take a pod's addresses from its agent, the first of each family, until its status says them."""
+        key = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        seen = self._pods.objects.get(key)
+        if addresses and seen is not None and _is(seen, pod):
+            self._told[str(pod["metadata"]["uid"])] = tuple(addresses)
+            self._pod_changed(key, seen, seen)
+
     def _changed(self, _key: str, _old: Object | None, _new: Object | None) -> None:
         self._wake()
 
     def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        self._take(key, old, new)
         if new is None:
             self.running_since.pop(key, None)
         elif running(new):
@@ -75,6 +90,21 @@ class WorldKeeper:
         if (event := self._awaited.pop(key, None)) is not None:
             event.set()
         self._wake()
+
+    def _take(self, key: str, old: Object | None, new: Object | None) -> None:
+        if old is not None and (new is None or address(new)):
+            self._told.pop(str(old["metadata"].get("uid")), None)
+        if new is None:
+            self.world.pods.pop(key, None)
+        else:
+            self.world.pods[key] = self._addressed(new)
+
+    def _addressed(self, pod: Object) -> Object:
+        told = self._told.get(str(pod["metadata"].get("uid")))
+        if not told or address(pod):
+            return pod
+        said = {"podIP": told[0], "podIPs": [{"ip": one} for one in told]}
+        return {**pod, "status": {**(pod.get("status") or {}), **said}}
 
 
 def running(pod: Object) -> bool:

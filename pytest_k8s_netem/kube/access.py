@@ -1,10 +1,10 @@
-"""What the webhook asks before it gives a pod the sidecar: its namespace's labels, rights there, any profiles."""
+"""What the webhook asks before it gives a pod the sidecar: its namespace's labels, and rights there."""
 
 from __future__ import annotations
 
 import asyncio
 
-from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, TRAFFICPROFILES
+from pytest_k8s_netem.api.protocol import NAMESPACES, PODS
 from pytest_k8s_netem.api.rights import Right, missing
 from pytest_k8s_netem.kube.admission import Namespace
 
@@ -30,10 +30,8 @@ class Access:
 
         :raises ApiError: if the API server does not say.
         """
-        found, reachable, profiles = await asyncio.gather(
-            self._api.get(NAMESPACES, name), self.reachable(name), self._api.list(TRAFFICPROFILES)
-        )
-        return Namespace(name, found["metadata"].get("labels") or {}, reachable, bool(profiles.items))
+        found, reachable = await asyncio.gather(self._api.get(NAMESPACES, name), self.reachable(name))
+        return Namespace(name, found["metadata"].get("labels") or {}, reachable)
 
     async def reachable(self, namespace: str) -> bool:
         """Whether the controller may do all that it needs in pods of the namespace.

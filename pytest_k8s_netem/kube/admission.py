@@ -29,13 +29,12 @@ NOT_VALID = 422
 class Namespace:
     """What counts of a pod's namespace.
 
-    :ivar reachable: whether the controller may start relays in its pods. :ivar profiles: whether any profile exists.
+    :ivar reachable: whether the controller may start relays in its pods.
     """
 
     name: str
     labels: Mapping[str, str]
     reachable: bool
-    profiles: bool = True
 
 
 def request_of(review: object) -> Object:
@@ -70,7 +69,7 @@ def mutated(request: Object, namespace: Namespace, image: str) -> Object:
     if why := _unwilling(namespace):
         return answer(request, warnings=[f"k8s-netem: no agent in this pod: {why}"])
     try:
-        return answer(request, patch=sidecar.patch(pod, namespace.name, image, waits=namespace.profiles))
+        return answer(request, patch=sidecar.patch(pod, namespace.name, image))
     except (AttributeError, KeyError, TypeError):  # no pod that an API server would take
         return answer(request, warnings=["k8s-netem: no agent in this pod: its spec cannot be read"])
 

@@ -11,6 +11,7 @@ from pytest_k8s_netem.api.protocol import PODS
 from pytest_k8s_netem.errors import ApiError, ImpairmentError
 from pytest_k8s_netem.kube import image
 from pytest_k8s_netem.resolve.beyond import pod_security
+from pytest_k8s_netem.resolve.objects import finished
 from pytest_k8s_netem.run.retry import attempts
 
 TYPE_CHECKING = False
@@ -63,6 +64,7 @@ class EphemeralAgents:
         self._pods.subscribe(self._changed)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._brought: dict[str, str] = {}
+        self._reached: set[str] = set()
 
     def there(self) -> set[str]:
         """Uids of all pods."""
@@ -72,6 +74,12 @@ class EphemeralAgents:
         """Pods (``namespace/name``) that are there and to which it brought a container: no API takes one away."""
         there = self.there()
         return sorted(key for uid, key in self._brought.items() if uid in there)
+
+    def reached(self, pod: Object) -> None:
+        """The pod's sidecar runs, though its status will say so only when the kubelet has left the sidecar's hook."""
+        meta = pod["metadata"]
+        self._reached.add(str(meta["uid"]))
+        self._wake(f"{meta['namespace']}/{meta['name']}")
 
     async def container(self, pod: Object) -> str:
         """The name of the container in which the pod's agent runs.
@@ -124,9 +132,11 @@ class EphemeralAgents:
             seen = self._pods.objects.get(key)
             if seen is None or seen["metadata"]["uid"] != pod["metadata"]["uid"]:
                 return False
+            if name == CONTAINER and seen["metadata"]["uid"] in self._reached:
+                return True
             state = _states(seen).get(name, {})
             waiting = state.get("waiting") or {}
-            if "terminated" in state or waiting.get("reason") in HOPELESS:
+            if ("terminated" in state and not _returns(seen, name)) or waiting.get("reason") in HOPELESS:
                 detail = state.get("terminated") or waiting
                 why = f"{detail.get('reason', '')} {detail.get('message', '')}".strip()
                 raise ImpairmentError(f"the agent does not run in pod/{key}: {why}")
@@ -151,7 +161,12 @@ class EphemeralAgents:
             if not self._waiting[key]:
                 del self._waiting[key]
 
-    def _changed(self, key: str, _old: Object | None, _new: Object | None) -> None:
+    def _changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        if old is not None and (new is None or "running" in _states(new).get(CONTAINER, {})):
+            self._reached.discard(str(old["metadata"]["uid"]))
+        self._wake(key)
+
+    def _wake(self, key: str) -> None:
         for event in self._waiting.get(key, ()):
             event.set()
 
@@ -178,7 +193,12 @@ def _serving(pod: Object) -> str:
     spec = pod["spec"]
     there = [*(spec.get("initContainers") or ()), *(spec.get("ephemeralContainers") or ())]
     names = (str(container["name"]) for container in there if str(container["name"]).startswith(CONTAINER))
-    return next((name for name in names if "terminated" not in states.get(name, {})), "")
+    return next((name for name in names if "terminated" not in states.get(name, {}) or _returns(pod, name)), "")
+
+
+def _returns(pod: Object, name: str) -> bool:
+    """Whether this container, which has ended, is started again: the sidecar is while its pod stays."""
+    return name == CONTAINER and not finished(pod) and "deletionTimestamp" not in pod["metadata"]
 
 
 def _states(pod: Object) -> dict[str, dict[str, Any]]:

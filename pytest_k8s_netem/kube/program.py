@@ -120,7 +120,8 @@ class Program:
     async def _act(self, epoch: int) -> None:
         """Be the controller, until cancelled."""
         runtime, sockets = Runtime(self._api), Sockets(self._api.connection)
-        channels = ExecChannels(sockets, EphemeralAgents(runtime, self._image), closed)
+        agents = EphemeralAgents(runtime, self._image)
+        channels = ExecChannels(sockets, agents, closed)
         controller = TrafficController(
             runtime,
             channels,
@@ -131,7 +132,7 @@ class Program:
             emit=_tell,
             resting=AFTER,
         )
-        gates, holders = Gatekeeper(runtime, sockets, controller.gate), Holders(runtime)
+        gates, holders = Gatekeeper(runtime, sockets, agents, controller), Holders(runtime)
         evidence = EvidenceServer(controller, Path(WITNESS))
         census = Census(runtime) if self._sidecars else None
         await runtime.start()

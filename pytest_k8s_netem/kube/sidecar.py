@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_k8s_netem.kube import image
 from pytest_k8s_netem.kube.ephemeral import CONTAINER, SECURITY
 from pytest_k8s_netem.kube.install.names import NEVER
-from pytest_k8s_netem.resolve.objects import host_network, windows
+from pytest_k8s_netem.resolve.objects import finished, host_network, windows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,25 +17,21 @@ READY = f"{image.SOCKET}.ready"
 """A file that says: the first plan, empty perhaps, is in force."""
 PATIENCE = 10
 """Seconds after which a pod that nobody has a plan for starts all the same."""
-STARTED = f"test -e {READY} || test $(($(date +%s) - $(stat -c %Y {image.SOCKET}))) -ge {PATIENCE}"
+HELD = f"{' '.join(image.PROGRAM)} wait --file {READY} --within {PATIENCE} || true"
+"""What the kubelet runs in the sidecar, and waits for, before it starts any other container. Where a hook fails the
+kubelet kills its container; this one cannot."""
 NO_TOKEN = "netem-no-token"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 OLDEST = (1, 29)
 """The first Kubernetes that has native sidecars unless told otherwise (KEP-753)."""
 
 
-def container(image_name: str, *, waits: bool = True) -> Object:
-    """The sidecar: it starts before every other container.
+def container(image_name: str) -> Object:
+    """The sidecar: it starts before every other container, and they wait for the first plan.
 
-    :param waits: whether they wait for the first plan. The kubelet looks at containers once a second
-        (GenericPLEG, pkg/kubelet/pleg), so that costs each pod another second.
+    They wait in a hook, not for a startup probe: the kubelet looks at containers once a second (GenericPLEG,
+    pkg/kubelet/pleg), and with a probe it would look twice.
     """
-    probe = {
-        "exec": {"command": ["sh", "-c", STARTED]},
-        "periodSeconds": 1,
-        "timeoutSeconds": 5,
-        "failureThreshold": 60,
-    }
     return {
         "name": CONTAINER,
         "image": image_name,
@@ -49,39 +45,51 @@ def container(image_name: str, *, waits: bool = True) -> Object:
         ],
         "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": SECURITY,
-        **({"startupProbe": probe} if waits else {}),
+        "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", HELD]}}},
         # The API server mounts a token into each container that has nothing there.
         "volumeMounts": [{"name": NO_TOKEN, "mountPath": TOKEN, "readOnly": True}],
     }
 
 
-def patch(pod: Object, namespace: str, image_name: str, *, waits: bool = True) -> list[dict[str, Any]]:
+def patch(pod: Object, namespace: str, image_name: str) -> list[dict[str, Any]]:
     """The JSON patch (RFC 6902) that gives a new pod the sidecar; [] = it has one already, or must not have one.
 
     The pod is as an admission request brings it: without a name, and perhaps without a namespace of its own.
-
-    :param waits: whether its containers wait for the first plan; without any profile there is none to wait for.
     """
     spec = pod["spec"]
     if namespace in NEVER or host_network(pod) or windows(pod, {}) or has(pod):
         return []
     volume = {"name": NO_TOKEN, "emptyDir": {}}
-    return [_first(spec, "initContainers", container(image_name, waits=waits)), _first(spec, "volumes", volume)]
+    return [_first(spec, "initContainers", container(image_name)), _first(spec, "volumes", volume)]
 
 
 def has(pod: Object) -> bool:
     """Whether the pod has the sidecar."""
-    return any(entry.get("name") == CONTAINER for entry in pod["spec"].get("initContainers") or ())
+    return bool(_ours(pod["spec"].get("initContainers")))
+
+
+def held(pod: Object) -> bool:
+    """Whether its kubelet stands in the sidecar's hook, and not at the startup probe that an older webhook gave."""
+    return "postStart" in (_ours(pod["spec"].get("initContainers")).get("lifecycle") or {})
 
 
 def waits(pod: Object) -> str:
-    """The id of a sidecar that runs and for whose first plan the pod's other containers wait; "" = there is none."""
-    status = pod.get("status") or {}
-    for entry in status.get("initContainerStatuses") or ():
-        running = "running" in (entry.get("state") or {})
-        if entry["name"] == CONTAINER and running and not entry.get("started") and status.get("podIP"):
-            return str(entry.get("containerID", ""))
-    return ""
+    """What tells a start of the sidecar, for whose first plan other containers wait, from others; "" = none waits.
+
+    Of a pod in the hook the API knows only what was before: its status comes after it.
+    """
+    status, meta = pod.get("status") or {}, pod["metadata"]
+    entry = _ours(status.get("initContainerStatuses"))
+    running, last = "running" in (entry.get("state") or {}), str(entry.get("containerID") or "")
+    if held(pod):
+        starts = bool(pod["spec"].get("nodeName")) and not running and not finished(pod)
+        return f"{meta['uid']} {last}" if starts and not meta.get("deletionTimestamp") else ""
+    return last if running and not entry.get("started") and status.get("podIP") else ""
+
+
+def _ours(entries: Any) -> Object:
+    """That of the sidecar among a pod's init containers, or among their statuses; {} = there is none."""
+    return next((dict(entry) for entry in entries or () if entry.get("name") == CONTAINER), {})
 
 
 def _first(spec: Object, field: str, value: Object) -> dict[str, Any]:

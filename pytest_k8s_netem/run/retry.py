@@ -16,6 +16,14 @@ def backoff(failures: int, first: float = 0.02, most: float = 5.0) -> float:
     return float(min(most, first * 2 ** min(failures - 1, 30)) * (0.9 + _random.random() / 10))
 
 
+def pace(waited: float, least: float = 0.05, most: float = 5.0) -> float:
+    """How long to wait before another look for what nobody tells of, after ``waited`` in all: a quarter of that.
+
+    What is soon there is found soon, and what takes a minute is looked for some thirty times.
+    """
+    return min(most, max(least, waited / 4))
+
+
 def attempts(
     seconds: float, *errors: type[BaseException], first: float = 0.02, most: float = 1.0, tries: int = 0
 ) -> AsyncRetrying:

@@ -172,22 +172,12 @@ def test_pods_get_agents_where_namespaces_are_enabled(served: Hooks) -> None:
     assert not injected(served.lab, "shop")
 
 
-def test_pods_wait_for_their_plan_only_while_there_is_a_profile(served: Hooks) -> None:
-    """Each pod asks anew: a profile that was made just before counts."""
+def test_pods_wait_for_their_plan(served: Hooks) -> None:
+    """An API server takes the hook, and keeps it as it is."""
     call, api = served.lab.call, served.lab.api
-
-    def agent() -> dict[str, Any]:
-        found: dict[str, Any] = call(api.create(PODS, pod(), "shop"))["spec"]["initContainers"][0]
-        return found
-
     call(optin.enable(api, "shop"))
-    for one in call(api.list(TRAFFICPROFILES)).items:
-        call(api.delete(TRAFFICPROFILES, one["metadata"]["name"]))
-    assert "startupProbe" not in agent()
-    call(api.create(TRAFFICPROFILES, profile("awaited")))
-    assert "startupProbe" in agent()
-    call(api.delete(TRAFFICPROFILES, "awaited"))
-    assert "startupProbe" not in agent()
+    [agent] = call(api.create(PODS, pod(), "shop"))["spec"]["initContainers"]
+    assert agent["lifecycle"] == sidecar.container(IMAGE)["lifecycle"]
     call(optin.disable(api, "shop"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -598,6 +599,30 @@ def test_the_agent_in_a_container_outlives_its_relays(pod: Any, engine: str, tmp
             line.close()
             process.kill()
             process.wait()
+
+
+def test_a_gate_opens_for_whoever_has_read_the_addresses(pod: Any, tmp_path: Path) -> None:
+    """As the kubelet and the controller start its two sides in a pod's sidecar."""
+    program, file = [sys.executable, "-I", "-S", str(kit.PROGRAM)], tmp_path / "ready"
+    waiting = subprocess.Popen(pod.enter(*CONFINED, *program, "wait", "--file", str(file), "--within", "600"))
+    attend = pod.enter(*CONFINED, *program, "attend", "--file", str(file))
+    try:
+        gone = subprocess.run(attend, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        assert not file.exists(), "who asked is gone and has told of no plan"
+        assert waiting.poll() is None
+        told = {one["name"]: one for one in json.loads(gone.stdout)}
+        assert {"10.9.0.1", "fd09::1"} <= {*told["eth0"]["addresses"]}
+        subprocess.run(attend, input="\n", stdout=subprocess.DEVNULL, text=True, check=True)
+        assert waiting.wait(kit.PATIENCE) == 0
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
+def test_a_gate_opens_by_itself(tmp_path: Path) -> None:
+    program = [sys.executable, "-I", "-S", str(kit.PROGRAM)]
+    wait = [*program, "wait", "--file", str(tmp_path / "ready"), "--within", "1"]
+    subprocess.run(wait, check=True, timeout=kit.PATIENCE)
 
 
 def test_an_idle_agent_ends_by_itself_but_never_with_a_plan_in_force(pod: Any, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster" / "effects"))
 import nodes
 
+from pytest_k8s_netem.kube import sidecar
+
 HERE = Path(__file__).parent
 IMAGE = "python:3.11-slim-bookworm"
 PROGRAMS = HERE.parents[1] / "examples" / "programs"
@@ -78,6 +80,20 @@ def pair(netem_cluster: Any) -> Iterator[Any]:
         with netem_cluster.apply(pod("client", "sleep", "infinity", affinity={"podAntiAffinity": wish})):
             netem_cluster.wait_ready()
             yield netem_cluster
+
+
+@pytest.fixture(scope="session")
+def injected(netem_cluster: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Give a manifest the sidecar, as admission would."""
+
+    def change(manifest: dict[str, Any]) -> dict[str, Any]:
+        for step in sidecar.patch(manifest, "default", netem_cluster._provider.agent_image):
+            manifest["spec"].setdefault(step["path"].split("/")[2], [])[:0] = (
+                step["value"] if isinstance(step["value"], list) else [step["value"]]
+            )
+        return manifest
+
+    return change
 
 
 @pytest.fixture

@@ -54,11 +54,11 @@ def test_a_new_pod_gets_its_agent() -> None:
     assert paths == ["/spec/initContainers", "/spec/volumes"]
 
 
-def test_containers_wait_for_a_plan_where_there_may_be_one() -> None:
-    for profiles in (True, False):
-        namespace = Namespace("shop", LABELS, reachable=True, profiles=profiles)
-        [agent] = patch_of(admission.mutated(asked(object=pod()), namespace, IMAGE))[0]["value"]
-        assert ("startupProbe" in agent) == profiles
+def test_its_other_containers_wait_for_the_first_plan_at_one_look_of_the_kubelet() -> None:
+    [agent] = patch_of(admission.mutated(asked(object=pod()), SHOP, IMAGE))[0]["value"]
+    assert "startupProbe" not in agent, "the kubelet would look twice, a second each"
+    [_, _, command] = agent["lifecycle"]["postStart"]["exec"]["command"]
+    assert command.endswith("|| true"), "a hook that fails has its container killed"
 
 
 @pytest.mark.parametrize(

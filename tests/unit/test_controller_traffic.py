@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -39,16 +40,24 @@ class Bed:
         self._addresses = iter(range(2, 250))
 
     async def pod(self, name: str, *, run: bool = True, **labels: str) -> dict[str, Any]:
-        spec = {"nodeName": "n1", "containers": [{"name": "main", "image": "none"}]}
-        meta = {"name": name, "labels": labels or {"app": name.partition("-")[0]}}
-        await self.api.create(PODS, {"metadata": meta, "spec": spec}, "default")
         address = f"10.1.0.{next(self._addresses)}"
-        status = {"phase": "Pending", "podIP": address, "podIPs": [{"ip": address}]}
-        made = await self.api.patch(PODS, name, {"status": status}, "default", subresource="status")
-        self.agent.add(f"default/{name}", address)
+        await self.bare(name, address, **labels)
+        made = await self.says(name, address)
         if run:
             made = await self.run(name)
         return made
+
+    async def bare(self, name: str, address: str, **labels: str) -> dict[str, Any]:
+        """A pod whose status says nothing of its address; its agent knows it."""
+        spec = {"nodeName": "n1", "containers": [{"name": "main", "image": "none"}]}
+        meta = {"name": name, "labels": labels or {"app": name.partition("-")[0]}}
+        made = await self.api.create(PODS, {"metadata": meta, "spec": spec}, "default")
+        self.agent.add(f"default/{name}", address)
+        return made
+
+    async def says(self, name: str, address: str) -> dict[str, Any]:
+        status = {"phase": "Pending", "podIP": address, "podIPs": [{"ip": address}]}
+        return await self.api.patch(PODS, name, {"status": status}, "default", subresource="status")
 
     async def run(self, name: str) -> dict[str, Any]:
         running = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
@@ -86,6 +95,12 @@ class Bed:
         """Delays (ms) of the stages that the agent holds for a pod."""
         plan = self.agent.plans.get(f"default/{pod}")
         return [stage.timeline.impairments[0].delay / 1e6 for stage in plan.stages] if plan else []
+
+    def reaches(self, pod: str, address: str) -> bool:
+        """Whether what a pod holds is for packets to this address."""
+        classes = self.agent.plans[f"default/{pod}"].classes
+        matches = [match for entry in classes if entry.stages for match in entry.matches]
+        return any(match.remote is not None and int(ip_address(address)) in match.remote.v4 for match in matches)
 
     def seen(self, kind: type[events.Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -348,6 +363,33 @@ def test_a_pod_that_joins_is_impaired_behind_the_gate() -> None:
         assert set(evidence.pods) == {"default/web-0", "default/web-1"}
         assert evidence.gaps == ()
         assert all(one.verdicts["slow"].verified for one in evidence.pods.values())
+        await bed.heal()
+
+    with_bed(scenario)
+
+
+def test_what_an_agent_tells_of_its_pods_addresses_counts_until_the_status_does() -> None:
+    """For the pod's own plan, and for those of others: while a kubelet stands in a hook the status has no address."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.pod("web-0")
+        await bed.pod("db-0")
+        await bed.api.create(TRAFFICPROFILES, towards("db"))
+        await waiting.verified(bed.api, "slow", 1, 10)
+        for name, address in (("db-1", "10.1.1.1"), ("web-1", "10.1.1.2")):
+            pod = await bed.bare(name, address)
+            await until(lambda name=name: f"default/{name}" in bed.runtime.informer(PODS).objects)
+            bed.controller.tell(pod, [address])
+            await bed.controller.gate(pod)
+        assert bed.delays("web-1") == [100]
+        for name in ("web-0", "web-1"):
+            assert bed.reaches(name, "10.1.1.1")
+        held = dict(bed.agent.plans)
+        for name, address in (("db-1", "10.1.1.1"), ("web-1", "10.1.1.2")):
+            await bed.says(name, address)
+        await bed.run("web-1")
+        assert (await bed.controller.evidence("slow")).gaps == ()
+        assert bed.agent.plans == held
         await bed.heal()
 
     with_bed(scenario)

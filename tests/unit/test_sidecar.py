@@ -64,14 +64,45 @@ def test_what_must_not_have_one_is_left_alone(namespace: str, spec: dict[str, An
     assert sidecar.patch(pod(**spec), namespace, IMAGE) == []
 
 
-def status(**entry: Any) -> dict[str, Any]:
-    said = {"name": sidecar.CONTAINER, "containerID": "c1", "state": {"running": {}}, "started": False, **entry}
-    return {"spec": {}, "status": {"podIP": "10.0.0.1", "initContainerStatuses": [said]}}
+def held(**more: Any) -> dict[str, Any]:
+    """A pod as a node has just got it."""
+    obj = patched(pod(nodeName="n"))
+    return {"metadata": {"uid": "u1", **more.pop("metadata", {})}, "spec": obj["spec"], "status": more}
 
 
-def test_a_pod_waits_from_its_sidecars_start_to_its_first_plan() -> None:
-    assert sidecar.waits(status()) == "c1"
-    assert not sidecar.waits(status(started=True))
-    assert not sidecar.waits(status(state={"waiting": {}}))
-    assert not sidecar.waits(status(name="other"))
-    assert not sidecar.waits({"spec": {}})
+def seen(**entry: Any) -> list[dict[str, Any]]:
+    return [{"name": sidecar.CONTAINER, "containerID": "c1", "started": False, **entry}]
+
+
+def test_a_pod_waits_from_its_node_on_until_its_status_says_that_the_sidecar_runs() -> None:
+    assert sidecar.waits(held()) == "u1 "
+    assert sidecar.waits(held(initContainerStatuses=seen(containerID="", state={"waiting": {}}))) == "u1 "
+    assert not sidecar.waits(held(initContainerStatuses=seen(state={"running": {}})))
+    assert not sidecar.waits({"metadata": {"uid": "u1"}, "spec": patched(pod())["spec"]}), "it has no node"
+
+
+def test_a_sidecar_that_is_started_anew_is_another_one_to_wait_for() -> None:
+    """Its hook runs again; the kubelet looks after nothing else of the pod while it does."""
+    assert sidecar.waits(held(initContainerStatuses=seen(state={"terminated": {}}))) == "u1 c1"
+
+
+@pytest.mark.parametrize("over", [{"phase": "Succeeded"}, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}])
+def test_a_pod_that_is_over_waits_for_nothing(over: dict[str, Any]) -> None:
+    assert not sidecar.waits(held(**over))
+
+
+def older(**entry: Any) -> dict[str, Any]:
+    """As a webhook before this one made it."""
+    agent = {"name": sidecar.CONTAINER, "startupProbe": {"exec": {}}}
+    said = seen(**({"state": {"running": {}}} | entry))
+    meta = {"metadata": {"uid": "u1"}, "spec": {"initContainers": [agent]}}
+    return meta | {"status": {"podIP": "10.0.0.1", "initContainerStatuses": said}}
+
+
+def test_a_pod_with_a_startup_probe_waits_from_its_sidecars_start_to_its_first_plan() -> None:
+    assert not sidecar.held(older())
+    assert sidecar.waits(older()) == "c1"
+    assert not sidecar.waits(older(started=True))
+    assert not sidecar.waits(older(state={"waiting": {}}))
+    assert not sidecar.waits(older(name="other"))
+    assert not sidecar.waits({"metadata": {"uid": "u1"}, "spec": {}})

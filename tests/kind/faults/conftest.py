@@ -76,11 +76,20 @@ class Scene:
         self.namespace.wait_ready("app=server")
         self.server = self.namespace.pod("server").ip
 
+    def manifest(self, name: str, node: str = "") -> dict[str, Any]:
+        """Of a client."""
+        sampler = ["python3", "-c", SAMPLER, self.server, str(PACE)]
+        return self._pod(name, *sampler, nodeName=node or self.nodes.other)
+
     def clients(self, *names: str, node: str = "") -> list[Client]:
         """New clients, which sample already."""
-        sampler = ["python3", "-c", SAMPLER, self.server, str(PACE)]
-        for name in names:
-            self.namespace.apply(self._pod(name, *sampler, nodeName=node or self.nodes.other))
+        return self.started(*(self.manifest(name, node) for name in names))
+
+    def started(self, *manifests: dict[str, Any]) -> list[Client]:
+        """New clients of these manifests, which sample already."""
+        names = [manifest["metadata"]["name"] for manifest in manifests]
+        for manifest in manifests:
+            self.namespace.apply(manifest)
         for name in names:
             self.namespace.wait_ready(f"app={name}")
         clients = [Client(self.namespace.pod(name)) for name in names]

@@ -14,6 +14,7 @@ from innerrun import InnerRun, until, waited
 from standstill import LEASE, MORE, back
 
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, SECRETS, TRAFFICPROFILES
+from pytest_k8s_netem.kube import sidecar
 from pytest_k8s_netem.kube.certificates import LIFE, Certificates, ends, renewed
 from pytest_k8s_netem.kube.install.names import CERTIFICATES, CONTROLLER, NAMESPACE, PORT, service_names
 from pytest_k8s_netem.kube.rotation import EVERY
@@ -27,17 +28,18 @@ class Away:
     """What was done while no controller lived, so no webhook either.
 
     :ivar uncared: a pod that was made. :ivar edited: its profile was in force, and edited to nonsense at ``at``.
-    :ivar vain: a nonsensical profile for it was made.
+    :ivar vain: a nonsensical profile for it was made. :ivar unattended: a pod that was made with the sidecar.
     """
 
     uncared: Any
     edited: Any
     vain: Any
+    unattended: Any
     at: float
 
 
 @pytest.fixture(scope="module")
-def away(scene: Any) -> Iterator[Away]:
+def away(scene: Any, injected: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Away]:
     edited, vain = scene.clients("edited", "vain")
     declared(scene, edited)
     edited.impaired()
@@ -46,13 +48,14 @@ def away(scene: Any) -> Iterator[Away]:
     at = time.time()
     try:
         uncared = scene.client("uncared")
+        [unattended] = scene.started(injected(scene.manifest("unattended")))
         nonsense(scene, edited)
         declared(scene, vain, dilay="1ms")
     finally:
         scale(scene, 1)
     back(scene)
-    yield Away(uncared, edited, vain, at)
-    scene.remove([uncared, edited, vain])
+    yield Away(uncared, edited, vain, unattended, at)
+    scene.remove([uncared, edited, vain, unattended])
 
 
 def scale(scene: Any, replicas: int) -> None:
@@ -78,6 +81,25 @@ def test_pods_made_meanwhile_are_counted_and_impaired(scene: Any, inner: Callabl
     client.impaired()
     [agent] = client.pod.object["spec"]["ephemeralContainers"]
     assert agent["name"].startswith("netem-agent-")
+    run.allow()
+    run.passed()
+    client.healed(time.time() + 5)
+
+
+def test_a_pod_that_nobody_had_a_plan_for_starts_and_is_impaired(
+    scene: Any, inner: Callable[..., InnerRun], away: Away
+) -> None:
+    client = away.unattended
+    status = client.pod.object["status"]
+    began, started = (
+        datetime.fromisoformat(status[field][0]["state"]["running"]["startedAt"])
+        for field in ("initContainerStatuses", "containerStatuses")
+    )
+    assert (started - began).total_seconds() >= sidecar.PATIENCE - 1, "it waited for somebody; times are whole seconds"
+    run = inner(scene.test(client))
+    run.reached("test_unattended")
+    client.impaired()
+    assert not client.pod.object["spec"].get("ephemeralContainers"), "its own agent is found"
     run.allow()
     run.passed()
     client.healed(time.time() + 5)
