@@ -14,6 +14,10 @@ import socket
 import sys
 import time
 
+REST = 0.02
+"""Seconds between two round trips: a processor that has rested wakes late, and that is to be the same whatever the
+network adds, so that two measurements differ by nothing else."""
+
 
 def rtt(host: str, count: int) -> dict[str, list[float]]:
     """Round trip times of single bytes over one connection."""
@@ -21,6 +25,7 @@ def rtt(host: str, count: int) -> dict[str, list[float]]:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         times = []
         for _ in range(count):
+            time.sleep(REST)
             start = time.perf_counter()
             connection.sendall(b"x")
             connection.recv(1)
