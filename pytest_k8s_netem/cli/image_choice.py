@@ -21,15 +21,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The two images."""
     parser.add_argument("--image", metavar="NAME", default="", help="the controller's image (default: built here)")
     parser.add_argument("--agent-image", metavar="NAME", default="", help="the agent's image (default: built here)")
+    parser.set_defaults(refuse=parser.error)
 
 
 def named(arguments: argparse.Namespace) -> Names | None:
     """Images as they were named; None = they were not.
 
-    :raises ConfigError: if only one was.
+    :raises SystemExit: if only one was, with the status of a wrong command line.
     """
     if bool(arguments.image) != bool(arguments.agent_image):
-        raise ConfigError("--image and --agent-image go together: the one starts the other and speaks to it")
+        arguments.refuse("--image and --agent-image go together: the one starts the other and speaks to it")
     return (arguments.image, arguments.agent_image) if arguments.image else None
 
 
