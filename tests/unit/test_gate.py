@@ -91,6 +91,14 @@ class Road:
         status = {"podIP": "10.0.0.9", "initContainerStatuses": [entry]}
         await self.api.patch(PODS, "web", {"status": status}, "default", subresource="status")
 
+    def seen(self) -> Any:
+        """The pod as all who follow pods have heard of it."""
+        return self.runtime.informer(PODS).objects[KEY]
+
+    def opening(self) -> bool:
+        """Whether the pod's gate is being opened."""
+        return f"gate of {KEY}" in {task.get_name() for task in asyncio.all_tasks()}
+
     async def until(self, condition: Any) -> None:
         async with asyncio.timeout(10):
             while not condition():
@@ -126,9 +134,12 @@ def test_a_pod_is_found_told_of_and_let_go_on(monkeypatch: pytest.MonkeyPatch) -
         assert road.met == ["attend", "attend", "attend", ["10.0.0.9", "fd00::9"], sidecar.CONTAINER]
         assert there.came.is_set()
         await road.api.patch(PODS, "web", {"metadata": {"labels": {"a": "b"}}}, "default")
+        await road.until(lambda: road.seen()["metadata"].get("labels"))
+        assert not road.opening(), "once a start"
         await road.says(running={})
-        await asyncio.sleep(0.05)
-        assert len(road.met) == 5, "once a start"
+        await road.until(lambda: road.seen().get("status"))
+        assert not road.opening()
+        assert len(road.met) == 5
 
     on(road, scenario)
 
