@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.guest.command import INSIDE
 from pytest_k8s_netem.guest.machine import FOLDER, shared_folder
-from pytest_k8s_netem.run.directory import LOCK
+from pytest_k8s_netem.run.directory import remove_dead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,31 +33,7 @@ def folders(base: Path | None = None) -> Sweeper:
         for folder in sorted((base or Path(shared_folder())).glob(f"{FOLDER}*")):
             with suppress(FileNotFoundError):  # its own reaper was faster
                 seen = folder.lstat()
-                if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and _removed(folder, seen.st_mtime):
+                if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and remove_dead(folder, UNLOCKED):
                     yield f"folder {folder} of a guest"
 
     return sweep
-
-
-def _removed(folder: Path, changed: float) -> bool:
-    """Remove it, locked meanwhile, unless somebody holds it; ``changed``: when, in seconds since the epoch.
-
-    :raises NetemError: if it cannot be removed.
-    """
-    import fcntl  # not on Windows, where this module is imported too
-
-    try:
-        with (folder / LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _gone(folder)
-    except FileNotFoundError:
-        return time.time() - changed > UNLOCKED and _gone(folder)
-    except OSError:  # it is held, or that cannot be told
-        return False
-
-
-def _gone(folder: Path) -> bool:
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        raise NetemError(f"{folder} could not be removed; remove it by hand: rm -r {folder}")
-    return True

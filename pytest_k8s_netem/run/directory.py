@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_k8s_netem.errors import ProviderError
+from pytest_k8s_netem.errors import NetemError, ProviderError
 from pytest_k8s_netem.run.forks import keep_from_children
 
 TYPE_CHECKING = False
@@ -78,17 +78,13 @@ class RunDirectory:
         self._path = self._lock = None
 
 
-def dead_directories(base: Path | None = None) -> Iterator[Path]:
-    """Directories of runs that have ended without removing them."""
-    return (path for path in _directories(base) if not _alive(path))
-
-
 def living_directories(base: Path | None = None) -> Iterator[Path]:
     """Directories of runs that go on, this process's own among them."""
-    return (path for path in _directories(base) if _alive(path))
+    return (path for path in run_directories(base) if _alive(path))
 
 
-def _directories(base: Path | None) -> Iterator[Path]:
+def run_directories(base: Path | None = None) -> Iterator[Path]:
+    """Directories of all runs, those that have ended without removing them too."""
     base = base or base_directory()
     for path in sorted(base.iterdir()) if base.is_dir() else ():
         if path.is_dir() and not path.is_symlink():
@@ -108,6 +104,34 @@ def remove(path: Path) -> None:
         path.parent.rmdir()
     except OSError:
         return  # others live there
+
+
+def remove_dead(path: Path, unlocked: float = YOUNG) -> bool:
+    """Remove a directory that nobody holds; it is locked meanwhile, so that nobody takes it in between.
+
+    :param unlocked: seconds for which one without a lock file stays, since it may be in the making.
+    :return: whether nobody held it, and it is gone.
+    :raises NetemError: if it cannot be removed.
+    """
+    import fcntl  # not on Windows, where this module is imported too
+
+    try:
+        with (path / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _gone(path)
+    except FileNotFoundError:
+        with suppress(FileNotFoundError):  # somebody else was faster
+            return time.time() - path.stat().st_mtime > unlocked and _gone(path)
+    except OSError:  # it is held, or that cannot be told
+        pass
+    return False
+
+
+def _gone(path: Path) -> bool:
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        raise NetemError(f"{path} could not be removed; remove it by hand: rm -r {path}")
+    return True
 
 
 def private(base: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_k8s_netem.errors import NetemError
-from pytest_k8s_netem.run.directory import dead_directories, remove
+from pytest_k8s_netem.run.directory import remove, remove_dead, run_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +28,10 @@ def directories(base: Path | None = None) -> Sweeper:
     """Sweeps directories of dead runs; raises NetemError for one that cannot be removed."""
 
     def sweep() -> Iterable[str]:
-        for path in dead_directories(base):
-            remove(path)
-            if path.exists():
-                raise NetemError(f"{path} could not be removed; remove it by hand: rm -r {path}")
-            yield f"directory {path}"
+        for path in run_directories(base):
+            if remove_dead(path):
+                remove(path)  # and their common parent, if this was the last one
+                yield f"directory {path}"
 
     return sweep
 
