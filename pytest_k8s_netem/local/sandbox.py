@@ -141,7 +141,15 @@ def execute(command: Command, stdio: Sequence[int]) -> None:
         raise _named(error, command) from error
 
 
-_PLAIN = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PLAIN = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGCHLD,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+)
 """Signals that somebody in front of us may ignore, and a command inherits what is ignored."""
 
 

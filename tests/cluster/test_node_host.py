@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -178,9 +179,17 @@ def test_a_container_may_begin_as_another_user(lab: HostLab) -> None:
 
 
 @pytest.mark.parametrize("uid", [None, 999])
-def test_a_command_ignores_no_signal(lab: HostLab, uid: int | None) -> None:
-    """Python ignores two, a shell's background one more; a command would inherit that."""
-    status = lab.run("a", "cat", "/proc/self/status", uid=uid, cwd="/").stdout.decode()
+def test_a_command_ignores_no_signal(tmp_path: Path, uid: int | None) -> None:
+    """Python ignores two, what a script runs in the background two more, nohup another: a command would inherit them."""
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        with host_lab(tmp_path) as lab:
+            lab.call(lab.add("a", 0))
+            status = lab.run("a", "cat", "/proc/self/status", uid=uid, cwd="/").stdout.decode()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     [ignored] = re.findall(r"^SigIgn:\s*(\w+)", status, re.MULTILINE)
     assert int(ignored, 16) & 0x7FFFFFFF == 0  # those behind it are the C library's
 
@@ -300,6 +309,7 @@ def test_a_removed_pod_takes_its_processes_with_it(lab: HostLab) -> None:
     assert lab.run("brief", "true").returncode == 0
 
 
+@pytest.mark.needs("ping")
 def test_fifty_pods_all_answer(tmp_path: Path) -> None:
     with host_lab(tmp_path) as lab:
         for number in range(50):
@@ -359,6 +369,7 @@ def test_a_machine_that_refuses_is_told_the_ways_out(tmp_path: Path) -> None:
         assert words in said.stdout, said
 
 
+@pytest.mark.needs("ping")
 def test_the_gateway_keeps_its_address_as_pods_come_and_go(tmp_path: Path) -> None:
     """A bridge takes its ports' lowest address unless it has its own: 30 random ones lower it all but once in 31."""
     with host_lab(tmp_path) as lab:

@@ -192,6 +192,7 @@ def test_health_checks_of_the_node_go_on_under_total_loss(netem, probed):
         assert probed.ready
 
 
+@pytest.mark.needs("ping")
 def test_the_pods_own_node_is_spared_unless_it_is_named(impair, probed):
     gateway = probed.exec(["ip", "-4", "route", "show", "default"]).stdout.split()[2]
     ping = ["ping", "-c1", "-W2", gateway]
