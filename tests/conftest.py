@@ -21,7 +21,7 @@ def _netns() -> str:
     """User namespaces or root: try what the embedded cluster does first."""
     flags = "-n" if os.geteuid() == 0 else "-Urn"
     tried = subprocess.run(["unshare", flags, "true"], capture_output=True, text=True, check=False)
-    return "" if tried.returncode == 0 else f"unshare {flags}: {tried.stderr.strip()}"
+    return "" if tried.returncode == 0 else f"{tried.stderr.strip()} ({flags}); see docs/how-to/run-without-root.md"
 
 
 def _netem() -> str:
@@ -31,8 +31,16 @@ def _netem() -> str:
     return "" if tried.returncode == 0 else "this kernel has no sch_netem; run the guest lane"
 
 
-def _program(*names: str) -> Callable[[], str]:
-    return lambda: "" if any(shutil.which(name) for name in names) else f"no {names[0]} on PATH: apt install {names[0]}"
+def _program(name: str, debian: str, fedora: str) -> Callable[[], str]:
+    """A program, and the packages that have it on Debian and Ubuntu, and on Fedora."""
+    fix = f"apt install {debian}, or dnf install {fedora}"
+    return lambda: "" if shutil.which(name) else f"no {name} on PATH: {fix}"
+
+
+def _uml() -> str:
+    from pytest_k8s_netem.guest.needs import requirements
+
+    return "; ".join(map(str, requirements()))
 
 
 def _docker() -> str:
@@ -44,7 +52,7 @@ def _docker() -> str:
 
 def _postgres() -> str:
     found = shutil.which("postgres") or any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    return "" if found else "no postgres: apt install postgresql"
+    return "" if found else "no postgres: apt install postgresql, or dnf install postgresql-server"
 
 
 def _kubernetes(*names: str) -> Callable[[], str]:
@@ -70,17 +78,17 @@ NEEDS: dict[str, Callable[[], str]] = {
     "root": lambda: "" if os.geteuid() == 0 else "not root",
     "netns": _netns,
     "netem": _netem,
-    "uml": _program("linux.uml"),
-    "redis": _program("redis-server"),
+    "uml": _uml,
+    "redis": _program("redis-server", "redis-server", "valkey-compat-redis"),
     "postgres": _postgres,
     "apiserver": _kubernetes("etcd", "kube-apiserver"),
     "kubectl": _kubernetes("kubectl"),
     "kind": _kind,
     "docker": _docker,
     "helm": _helm,
-    "tc": _program("tc"),
-    "ping": _program("ping"),
-    "iperf3": _program("iperf3"),
+    "tc": _program("tc", "iproute2", "iproute-tc"),
+    "ping": _program("ping", "iputils-ping", "iputils"),
+    "iperf3": _program("iperf3", "iperf3", "iperf3"),
 }
 
 

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+# Debian and Ubuntu keep a folder for each version, Fedora has one version on PATH.
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or list(
+    map(Path, filter(None, [shutil.which("postgres")]))
+)
 pytestmark = pytest.mark.skipif(
-    not BINARIES or not shutil.which("psql"), reason="no PostgreSQL: apt install postgresql postgresql-client"
+    not BINARIES or not shutil.which("psql"),
+    reason="no PostgreSQL: apt install postgresql, or dnf install postgresql-server",
 )
 
 USER = pwd.getpwnam("postgres").pw_uid if BINARIES else 0

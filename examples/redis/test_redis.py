@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="no redis-server: apt install redis-server")
+pytestmark = pytest.mark.skipif(
+    not shutil.which("redis-server"),
+    reason="no redis-server: apt install redis-server, or dnf install valkey-compat-redis",
+)
 
 CLIENT = """
 import json, sys, time

@@ -40,7 +40,7 @@ def member(group):
 def group(netem_cluster, netem_namespace, pod_manifest):
     """The members and a client, all ready; ``one`` is the master."""
     if netem_cluster.provider in ("local", "apiserver") and not shutil.which("redis-server"):
-        pytest.skip("no redis-server: apt install redis-server")
+        pytest.skip("no redis-server: apt install redis-server, or dnf install valkey-compat-redis")
     netem_cluster.load_image(IMAGE)
     pods = [pod_manifest(name, "sh", "-c", MEMBER, port=26379, image=IMAGE) for name in MEMBERS]
     netem_namespace.apply([*pods, pod_manifest("app", "sleep", "infinity", image=IMAGE)])

@@ -40,8 +40,9 @@ def judged(found: dict[str, str]) -> Capabilities:
 
 
 def _engine(name: str, tried: dict[str, str], release: str) -> EngineCapability:
+    package = _package(release)
     missing = [
-        f"{_FIXES[need][0]} is missing ({tried.get(need, 'not tried')}): {_FIXES[need][1].format(release=release)}"
+        f"{_FIXES[need][0]} is missing ({tried.get(need, 'not tried')}): {_FIXES[need][1].format(package=package)}"
         for need in _NEEDS[name]
         if tried.get(need, "not tried")
     ]
@@ -51,12 +52,26 @@ def _engine(name: str, tried: dict[str, str], release: str) -> EngineCapability:
     )
 
 
+def _package(release: str) -> str:
+    """How to get the modules that are not installed with the kernel, where its release tells whose it is.
+
+    An agent may run in a container of another system than its kernel's: /etc/os-release would not tell.
+    """
+    vendors = [part[:2] for part in release.split(".") if part[2:3].isdigit() and not part.endswith("uek")]
+    if "fc" in vendors or "el" in vendors:  # 6.11.4-301.fc41.x86_64, 5.14.0-427.el9_4.x86_64
+        return f" (after dnf install kernel-modules-extra-{release})"
+    if release.rpartition("-")[2] in _UBUNTUS:
+        return f" (after apt install linux-modules-extra-{release})"
+    return ""
+
+
+_UBUNTUS = ("generic", "lowlatency", "aws", "azure", "gcp", "gke", "ibm", "oracle")
+"""How releases of Ubuntu's kernels end; Debian's (6.1.0-18-amd64) come with all their modules."""
 _FIXES = {
     "ifb": ("ifb", "modprobe ifb, or use --netem-engine=userspace"),
     "netem": (
         "sch_netem",
-        "modprobe sch_netem (apt install linux-modules-extra-{release}), use --netem-engine=userspace, "
-        "or run in a guest that has it: --netem-guest",
+        "modprobe sch_netem{package}, use --netem-engine=userspace, or run in a guest that has it: --netem-guest",
     ),
     "prio": ("sch_prio", "modprobe sch_prio"),
     "clsact": ("the clsact qdisc", "modprobe sch_ingress (Linux 4.5 and later have it)"),
@@ -64,4 +79,4 @@ _FIXES = {
     "veth": ("veth", "modprobe veth"),
     "packet": ("a packet socket", "give the agent CAP_NET_RAW, modprobe af_packet"),
 }
-"""Per need: what it is called, and what to do where it lacks."""
+"""Per need: what it is called, and what to do where it lacks; ``{package}``: where else its module may be."""

@@ -115,7 +115,16 @@ def _problem(why: str, seen: str, fix: str) -> Problem:
 
 def _install() -> str:
     system = platform.freedesktop_os_release() if os.path.exists("/etc/os-release") else {}
-    if "debian" in f"{system.get('ID', '')} {system.get('ID_LIKE', '')}":
-        return "sudo apt-get install user-mode-linux kmod"
+    likeness = {system.get("ID", ""), *system.get("ID_LIKE", "").split()}
     name = system.get("PRETTY_NAME", "this system")
-    return f"{name} may not package it, Debian does: run the tests in a Debian container (no privilege is needed there)"
+    if "ubuntu" in likeness:
+        return (
+            f"{name} does not package it: download Debian's package and run "
+            f"sudo apt-get install ./user-mode-linux_*_amd64.deb, or {_DEBIAN}"
+        )
+    if "debian" in likeness:
+        return "sudo apt-get install user-mode-linux kmod"
+    return f"{name} may not package it, Debian does: {_DEBIAN}"
+
+
+_DEBIAN = "run the tests in a Debian container (no privilege is needed there)"

@@ -180,7 +180,7 @@ def test_a_container_may_begin_as_another_user(lab: HostLab) -> None:
 
 @pytest.mark.parametrize("uid", [None, 999])
 def test_a_command_ignores_no_signal(tmp_path: Path, uid: int | None) -> None:
-    """Python ignores two, what a script runs in the background two more, nohup another: a command would inherit them."""
+    """Python ignores two, what a script runs in the background two more, nohup one: a command would inherit that."""
     numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:

@@ -68,7 +68,7 @@ def everyone() -> Iterator[Path]:
 )
 def test_as_an_ordinary_user(everyone: Path, file: str) -> None:
     if not shutil.which("setpriv"):
-        pytest.skip("no setpriv: apt install util-linux")
+        pytest.skip("no setpriv: install util-linux")
     home = everyone / "home"
     home.mkdir(exist_ok=True)
     os.chown(home, int(UID), int(UID))

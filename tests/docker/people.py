@@ -41,7 +41,7 @@ ROOT = Who("root", sys.executable)
 def ordinary(folder: Path) -> Who:
     """A user with the group of Docker's socket; the installed packages are copied: ours may be closed to others."""
     if not shutil.which("setpriv"):
-        pytest.skip("no setpriv: apt install util-linux")
+        pytest.skip("no setpriv: install util-linux")
     become = _become(str(SOCKET.stat().st_gid))
     leave_out = shutil.ignore_patterns(*LARGE)
     for packages in (entry for entry in sys.path if entry.endswith("site-packages")):

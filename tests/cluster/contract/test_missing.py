@@ -61,7 +61,7 @@ def refused(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     return pytester.run("unshare", "-Ur", "sh", "-c", limited, "sh", *PYTEST, *options)
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv: apt install util-linux")
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv: install util-linux")
 def test_a_machine_that_refuses_namespaces_is_told_the_ways_out(pytester):
     result = refused(pytester)
     result.assert_outcomes(passed=1, errors=1)
@@ -69,7 +69,7 @@ def test_a_machine_that_refuses_namespaces_is_told_the_ways_out(pytester):
     assert "netem evidence" not in result.stdout.str(), "nothing had begun"
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv: apt install util-linux")
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv: install util-linux")
 def test_that_is_a_skip_for_those_who_ask(pytester):
     refused(pytester, "--netem-missing=skip").assert_outcomes(passed=1, skipped=1)
 
