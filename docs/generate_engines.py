@@ -112,7 +112,8 @@ Every impairment has a seed: the one that was given, or one derived from the run
 {shapes}
 
 `kernel` needs the modules sch_netem, ifb, cls_bpf and act_mirred, and sch_prio for profiles that match only part of
-another's packets. `userspace` needs veth, cls_bpf and act_mirred, and the capability NET_RAW.
+another's packets. `userspace` needs veth, cls_bpf and act_mirred, and the capability NET_RAW. Either uses cls_flower,
+where it is there, for thousands of IPv4 addresses that one program cannot hold; elsewhere several programs serve.
 """
 
 

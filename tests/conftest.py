@@ -31,6 +31,12 @@ def _netem() -> str:
     return "" if tried.returncode == 0 else "this kernel has no sch_netem; run the guest lane"
 
 
+def _flower() -> str:
+    from pytest_k8s_netem.agent.capabilities import probe
+
+    return "" if "flower" in probe().classifiers else "this kernel has no cls_flower; run the guest lane"
+
+
 def _program(name: str, debian: str, fedora: str) -> Callable[[], str]:
     """A program, and the packages that have it on Debian and Ubuntu, and on Fedora."""
     fix = f"apt install {debian}, or dnf install {fedora}"
@@ -78,6 +84,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "root": lambda: "" if os.geteuid() == 0 else "not root",
     "netns": _netns,
     "netem": _netem,
+    "flower": _flower,
     "uml": _uml,
     "redis": _program("redis-server", "redis-server", "valkey-compat-redis"),
     "postgres": _postgres,

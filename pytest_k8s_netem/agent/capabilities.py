@@ -14,6 +14,8 @@ _NEEDS = {
     "userspace": ("veth", "clsact", "filter", "packet"),
 }
 
+_CLASSIFIERS = {"bpf": "filter", "flower": "flower"}
+
 
 def probe() -> Capabilities:
     """Try what each engine needs; takes a few milliseconds and leaves nothing behind.
@@ -34,7 +36,7 @@ def judged(found: dict[str, str]) -> Capabilities:
     return Capabilities(
         release,
         tuple(_engine(name, tried, release) for name in _NEEDS),
-        classifiers=() if tried.get("filter") else ("bpf",),
+        classifiers=tuple(kind for kind, need in _CLASSIFIERS.items() if not tried.get(need, "not tried")),
         privileges=tuple(name for name, why in found.items() if name not in _FIXES and not why),
     )
 
@@ -76,6 +78,7 @@ _FIXES = {
     "prio": ("sch_prio", "modprobe sch_prio"),
     "clsact": ("the clsact qdisc", "modprobe sch_ingress (Linux 4.5 and later have it)"),
     "filter": ("cls_bpf with act_mirred", "modprobe -a cls_bpf act_mirred"),
+    "flower": ("cls_flower", "modprobe cls_flower"),
     "veth": ("veth", "modprobe veth"),
     "packet": ("a packet socket", "give the agent CAP_NET_RAW, modprobe af_packet"),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import contextmanager
+from functools import partial
 
 from pytest_k8s_netem.agent.dataplane import filters
 from pytest_k8s_netem.agent.dataplane.names import handle, is_ours, is_trial
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+from pytest_k8s_netem.agent.dataplane.tc import GONE
 from pytest_k8s_netem.agent.namespace import entered
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.plan import Direction
@@ -16,7 +17,7 @@ from pytest_k8s_netem.model.problem import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from pytest_k8s_netem.agent.dataplane.engine import Engine
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 class Netns:
     """One network namespace, by its descriptor, which it owns.
 
+    :param classifiers: asked for the kinds of filters that this kernel has, once filters are to be installed.
     :raises OSError: if it cannot be entered; the descriptor is then closed.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, classifiers: Callable[[], Collection[str]]) -> None:
         self.fd = fd
+        self._classifiers = classifiers
         try:
             with entered(fd):
                 self.netlink = Netlink.open()
@@ -110,12 +113,13 @@ class Netns:
         self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]
     ) -> Hooked:
         index = interface.index
+        install = partial(filters.install, by_address="flower" in self._classifiers())
         if direction is Direction.EGRESS:
-            return filters.install(self.netlink, index, direction, classes, redirects)
+            return install(self.netlink, index, direction, classes, redirects)
         marked = filters.let_marked_pass(self.netlink, index, self._handle)  # else what a sink hands back goes round
         self._marked[index] = (self._marked[index][0] + 1 if index in self._marked else 1, marked)
         try:
-            hooked = filters.install(self.netlink, index, direction, classes, redirects)
+            hooked = install(self.netlink, index, direction, classes, redirects)
         except BaseException:
             self.unmark(index)
             raise
@@ -235,5 +239,5 @@ def _gone() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
+        if error.errno not in GONE:
             raise

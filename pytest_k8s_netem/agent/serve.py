@@ -160,7 +160,7 @@ class Service:
         """
         from pytest_k8s_netem.agent.netns import Netns
 
-        ground = Netns(fd)
+        ground = Netns(fd, lambda: self.keeper.capabilities.classifiers)
         try:
             target = self.keeper.add(name, ground)
         except BaseException:

@@ -7,7 +7,8 @@ import os
 import struct
 
 from pytest_k8s_netem.agent import namespace
-from pytest_k8s_netem.agent.dataplane import clsbpf, names
+from pytest_k8s_netem.agent.dataplane import clsbpf, mirred, names
+from pytest_k8s_netem.agent.dataplane.attributes import u32
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
 from pytest_k8s_netem.agent.early import socket
@@ -24,6 +25,7 @@ _LEFT_OPEN: list[socket.socket] = []
 """Until this process ends: to close a packet socket takes longer than all the rest."""
 _NOTHING = bytes(24)  # struct tc_netem_qopt of linux/pkt_sched.h
 _BANDS = struct.pack("=i16x", 2)  # struct tc_prio_qopt of linux/pkt_sched.h
+_CLASS = u32(1, names.CLASSES)  # TCA_FLOWER_CLASSID of linux/pkt_cls.h
 _NEWUSER = 0x10000000  # CLONE_NEWUSER of linux/sched.h
 
 
@@ -75,8 +77,8 @@ def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], 
         return next(iter(made.values()))
 
     def filtered() -> None:
-        options = clsbpf.returning(0) + clsbpf.redirect(device())
-        netlink.add_filter(device(), HOOK_EGRESS, names.PRIORITIES.start, "bpf", options)
+        options = clsbpf.returning(0) + mirred.redirect(clsbpf.ACT, device())
+        netlink.add_filter(device(), HOOK_EGRESS, names.PASS, "bpf", options)
 
     return {
         "veth": lambda: link("veth", names.device(names.TRIAL[1])),
@@ -85,6 +87,7 @@ def _attempts(netlink: Netlink, made: dict[str, int]) -> dict[str, Callable[[], 
         "prio": lambda: netlink.add_qdisc(device(), "prio", _BANDS, parent=_NETEM | 1),
         "clsact": lambda: netlink.add_clsact(device()),
         "filter": filtered,
+        "flower": lambda: netlink.add_filter(device(), HOOK_EGRESS, names.PASS + 1, "flower", _CLASS),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,9 +23,10 @@ import agentkit as kit
 import pytest
 from network_state import without_clsact
 
+from pytest_k8s_netem.agent.capabilities import probe
 from pytest_k8s_netem.model.frames import MAX_FRAME
 from pytest_k8s_netem.model.impairment import MILLISECOND, SECOND, Bernoulli, Impairment, Rate
-from pytest_k8s_netem.model.match import ICMP, ICMPV6, TCP, Match
+from pytest_k8s_netem.model.match import ICMP, ICMPV6, IPV4, TCP, Match
 from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Check, Class, Direction, Plan, Stage
 from pytest_k8s_netem.model.ranges import Ranges
@@ -123,6 +125,24 @@ def test_what_is_not_matched_stays_fast(agent: Any, pod: Any, engine: str) -> No
     match = Match(protocols=Ranges.of(ICMP), remote=PeerSet.from_networks([(4, 0x0A090063, 32)]))
     agent.owner().impose(plan_of(engine, slow(500), match=match))
     assert fastest(pod) < 500
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_more_addresses_than_a_program_holds(agent: Any, pod: Any, engine: str, direction: Direction) -> None:
+    """5,000 scattered ones: several programs, or a flower filter each where the kernel has that."""
+    strangers = random.Random(6).sample(range(11 << 24, 12 << 24), 5000)
+    before = pod.state()
+    owner = agent.owner()
+    for at, (met, last) in enumerate(((True, 0x0A090002), (False, 0x0A090063), (True, 0x0A090002))):
+        match = Match(ether_types=Ranges.of(IPV4), remote=PeerSet(Ranges.of(*strangers, last)))
+        owner.impose(plan_of(engine, slow(60 + at), direction, match=match))
+        assert (fastest(pod) >= 60) == met
+        by_address = " flower " in pod.sh(f"tc filter show dev eth0 {direction.value}")
+        assert by_address == ("flower" in probe().classifiers)
+    assert owner.observed("heal", target="pod").residue == ()
+    assert without_clsact(pod.state()) == before
+    assert agent.end() == 0
+    assert pod.state() == before
 
 
 def test_parameters_change_in_place(agent: Any, pod: Any, engine: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_k8s_netem.agent import namespace
 from pytest_k8s_netem.agent.capabilities import probe
-from pytest_k8s_netem.agent.dataplane import filters, names, offloads
+from pytest_k8s_netem.agent.dataplane import bpf, clsbpf, filters, names, offloads
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
 from pytest_k8s_netem.agent.namespace import current, enter, entered, unshare
@@ -167,8 +167,8 @@ def test_a_changed_filter_is_not_held(netlink: Netlink, device: int, change: str
     netlink.delete_filter(victim)
     if change != "removed":
         match = classes()[1].matches[0] if change == "target" else Match(Ranges.of(0x0800))
-        [program] = filters.bpf.compile_matches((match,), EGRESS)
-        packed = filters.options(program, filters.CLASSES | 9, targets[change == "target"])
+        [program] = bpf.compile_matches((match,), EGRESS)
+        packed = clsbpf.options(program.code, names.CLASSES | 9, targets[change == "target"])
         netlink.add_filter(device, HOOK_EGRESS, victim.priority, "bpf", packed, protocol=0x0800)
     held = {name: seen.held for name, seen in installed.read().items()}
     assert held == {"spared": True, "database": False, "rest": True}
@@ -240,7 +240,7 @@ def test_a_starting_agent_leaves_devices_of_trials_to_the_child_that_makes_them(
     """Without a namespace of its own for them, that child tries in the very one which its agent clears."""
     left = netlink.add_link(names.device("ifb"), "ifb", alias=names.ALIAS)
     tried = netlink.add_link(names.device("try"), "veth", peer=names.device("peer"), alias=names.ALIAS)
-    ground = Netns(os.dup(space))
+    ground = Netns(os.dup(space), lambda: probe().classifiers)
     ground.clear()
     indexes = {link.index for link in netlink.links()}
     assert left not in indexes
@@ -291,7 +291,7 @@ def test_a_device_keeps_the_length_of_its_queue(queue: int, space: int, netlink:
     """Docker makes its devices without one, and a clsact alone would give them one."""
     index = netlink.add_link("eth0", "veth", peer="far0", up=True)
     netlink.set_link(index, queue=queue)
-    ground = Netns(os.dup(space))
+    ground = Netns(os.dup(space), lambda: probe().classifiers)
     [interface] = [one for one in ground.interfaces() if one.name == "eth0"]
     ground.ready(interface)
     assert netlink.link(index).queue == queue

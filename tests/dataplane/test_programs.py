@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import select
 import socket
 import time
@@ -12,20 +13,24 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packets import MATCHES, first_of, frames
+from packets import MATCHES, PEERS, first_of, frames
 
 from pytest_k8s_netem.agent.dataplane import bpf, filters
 from pytest_k8s_netem.agent.dataplane.assembler import Program
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.namespace import current, enter, unshare
-from pytest_k8s_netem.model.match import EVERYTHING, Match
+from pytest_k8s_netem.model.match import EVERYTHING, TCP, Match
+from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Class, Direction
+from pytest_k8s_netem.model.ranges import Ranges
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.needs("netns")]
 
 ETH_P_ALL = 0x0003
 SO_ATTACH_FILTER = 26
 LISTS = st.lists(st.lists(MATCHES, min_size=1, max_size=3), min_size=1, max_size=4)
+STRANGERS = PeerSet(Ranges.of(*random.Random(4).sample(range(11 << 24, 12 << 24), 5000)))
+"""More single addresses than a program has instructions, none of them in a frame."""
 FRAMES = st.lists(frames(), min_size=1, max_size=12)
 IN_THE_KERNEL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -112,6 +117,28 @@ def test_packet_sockets_take_what_their_class_takes_first(
         assert [wire.drain(sock) for sock in sockets] == [
             [frame] if at == expected else [] for at in range(len(classes))
         ]
+
+
+@pytest.mark.parametrize("by_address", [pytest.param(True, marks=pytest.mark.needs("flower")), False])
+@settings(IN_THE_KERNEL, max_examples=20)
+@given(PEERS, st.booleans(), FRAMES)
+def test_sets_that_no_program_holds_are_taken_likewise(
+    wire: Wire, by_address: bool, remote: PeerSet, together: bool, frames: list[bytes]
+) -> None:
+    large = [Match(remote=remote | STRANGERS)]
+    others = [Match(protocols=Ranges.of(TCP))]
+    classes = listing([*([[*others, *large]] if together else [large, others]), [EVERYTHING]], Direction.INGRESS)
+    redirects = {entry.id: wire.sink for entry in classes}
+    hooked = filters.install(wire.netlink, wire.far, Direction.INGRESS, classes, redirects, by_address=by_address)
+    try:
+        for frame in frames:
+            wire.input.send(frame)
+        counted = counts(hooked, len(frames))
+        assert all(seen.held for seen in hooked.read().values())
+    finally:
+        hooked.remove()
+    expected = [first_of(classes, frame) for frame in frames]
+    assert counted == {entry.id: expected.count(at) for at, entry in enumerate(classes)}
 
 
 @IN_THE_KERNEL

@@ -137,9 +137,9 @@ MUTATIONS = (
     ),
     Mutation(
         "filters that are held whatever the kernel says",
-        "agent/dataplane/filters.py",
-        "                before.held\n                and held is not None",
-        "                True or held is not None",
+        "agent/dataplane/hooked.py",
+        "before.held and seen.held,",
+        "True,",
         (PROOF + "test_a_filter_that_somebody_removed",),
     ),
     Mutation(

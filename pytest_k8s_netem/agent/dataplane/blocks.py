@@ -6,6 +6,8 @@ have. A load behind the end of a frame would end the program, so each load is gu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pytest_k8s_netem.agent.dataplane.assembler import (
     ACCEPT,
     ADD,
@@ -105,6 +107,11 @@ def reaches(match: Match, ether_type: int) -> bool:
 def bare(match: Match) -> bool:
     """Whether it asks for nothing that stands behind the ether type."""
     return match.remote is None and match.protocols is None and match.remote_ports is None and match.local_ports is None
+
+
+def asks_for_addresses(match: Match) -> bool:
+    """Whether it asks for remote addresses, and for nothing else behind the ether type."""
+    return match.remote is not None and bare(replace(match, remote=None))
 
 
 class Block:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_k8s_netem.agent.dataplane.assembler import JEQ, LD_WORD, MARK, MAX_INSTRUCTIONS, Assembler, Label, TooLarge
-from pytest_k8s_netem.agent.dataplane.blocks import ALL, compile_rules, finish, reaches
+from pytest_k8s_netem.agent.dataplane.blocks import ALL, asks_for_addresses, compile_rules, finish, reaches
+from pytest_k8s_netem.agent.dataplane.flower import Networks
 from pytest_k8s_netem.agent.dataplane.names import MARK as OUR_MARK
 from pytest_k8s_netem.model.match import IPV4, IPV6
 from pytest_k8s_netem.model.peers import PeerSet
@@ -21,15 +22,30 @@ if TYPE_CHECKING:
 
 _MOST_ETHER_TYPES = 8
 """A match that names more gets one program for all of them."""
+_MANY = 1000
+"""Ranges for which filters of their own are worth it; fewer fit a program, if they are all that is asked for."""
 
 
 def compile_matches(matches: Sequence[Match], direction: Direction) -> list[Program]:
     """Programs that together take exactly the union of the matches; each is for one ether type."""
-    programs: list[Program] = []
-    matches = [match for match in matches if not match.empty]
+    return [program for kind in _ether_types(matches) for program in _fitting(matches, kind, direction)]
+
+
+def compile_parts(matches: Sequence[Match], direction: Direction) -> list[Program | Networks]:
+    """Likewise; many IPv4 addresses for which one program is too small stand as networks instead."""
+    parts: list[Program | Networks] = []
     for ether_type in _ether_types(matches):
-        programs += _fitting(matches, ether_type, direction)
-    return programs
+        try:
+            parts.append(compile_rules([(match, True) for match in matches], ether_type, direction))
+        except TooLarge as error:
+            apart, others = _apart(matches) if ether_type == IPV4 else (None, matches)
+            if apart is None:
+                parts += _several(matches, ether_type, direction, error.instructions)
+                continue
+            parts.append(apart)
+            if others:
+                parts += _fitting(others, ether_type, direction)
+    return parts
 
 
 def select(classes: Sequence[Class], number: int) -> Program:
@@ -52,7 +68,7 @@ def marked() -> Program:
 def _ether_types(matches: Sequence[Match]) -> list[int]:
     """Ether types that need a program of their own; :data:`ALL` alone where one has to see every frame."""
     found: list[int] = []
-    for match in matches:
+    for match in (match for match in matches if not match.empty):
         if match.ether_types is None:
             return [ALL]
         if sum(last - first + 1 for first, last in match.ether_types) > _MOST_ETHER_TYPES:
@@ -62,18 +78,32 @@ def _ether_types(matches: Sequence[Match]) -> list[int]:
     return list(dict.fromkeys(found))
 
 
+def _apart(matches: Sequence[Match]) -> tuple[Networks | None, list[Match]]:
+    """Networks for the matches that ask for IPv4 addresses alone, None if these are few; and the other matches."""
+    reaching = [match for match in matches if reaches(match, IPV4)]
+    others = [match for match in reaching if not asks_for_addresses(match)]
+    pairs = [pair for match in reaching if match.remote and asks_for_addresses(match) for pair in match.remote.v4]
+    addresses = Ranges.joined(pairs)
+    return (Networks.of(addresses) if len(addresses) >= _MANY else None), others
+
+
 def _fitting(matches: Sequence[Match], ether_type: int, direction: Direction) -> Iterator[Program]:
     """One program if it fits, else as many as it takes."""
     try:
         yield compile_rules([(match, True) for match in matches], ether_type, direction)
     except TooLarge as error:
-        if len(matches) > 1:
-            middle = len(matches) // 2
-            parts = [matches[:middle], matches[middle:]]
-        else:
-            parts = [(part,) for part in _cut(matches[0], ether_type, error.instructions // MAX_INSTRUCTIONS + 1)]
-        for part in parts:
-            yield from _fitting(part, ether_type, direction)
+        yield from _several(matches, ether_type, direction, error.instructions)
+
+
+def _several(matches: Sequence[Match], ether_type: int, direction: Direction, instructions: int) -> Iterator[Program]:
+    """The programs that a program of at least so many instructions is parted into."""
+    if len(matches) > 1:
+        middle = len(matches) // 2
+        parts = [matches[:middle], matches[middle:]]
+    else:
+        parts = [(part,) for part in _cut(matches[0], ether_type, instructions // MAX_INSTRUCTIONS + 1)]
+    for part in parts:
+        yield from _fitting(part, ether_type, direction)
 
 
 def _cut(match: Match, ether_type: int, parts: int) -> list[Match]:

@@ -1,16 +1,19 @@
-"""The options of cls_bpf filters with a mirred action (linux/pkt_cls.h, linux/tc_act/tc_mirred.h)."""
+"""The options of cls_bpf filters (linux/pkt_cls.h, TCA_BPF_*)."""
 
 from __future__ import annotations
 
 import struct
 
-from pytest_k8s_netem.agent.dataplane.attributes import attribute, nested, text, u32
+from pytest_k8s_netem.agent.dataplane import mirred
+from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, number, u32
+from pytest_k8s_netem.model.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_k8s_netem.agent.dataplane.tc import Stats
 
 ACT, CLASSID, OPS_LEN, OPS, FLAGS = 1, 3, 4, 5, 8
-ACT_KIND, ACT_OPTIONS, ACT_STATS, MIRRED_PARMS = 1, 2, 4, 2
-MIRRED = struct.Struct("=IIiiiiI")
-"""struct tc_mirred: index, capabilities, what becomes of the packet, two counts, which way, device."""
-_STOLEN, _EGRESS_REDIRECT, _INGRESS_REDIRECT, _DIRECT_ACTION = 4, 1, 3, 1
+_DIRECT_ACTION = 1
 _RETURN = 0x06
 """BPF_RET | BPF_K of linux/bpf_common.h."""
 
@@ -30,8 +33,23 @@ def deciding(verdict: int) -> bytes:
     return returning(verdict) + u32(FLAGS, _DIRECT_ACTION)
 
 
-def redirect(device: int, *, received: bool = False) -> bytes:
-    """The attribute that hands matched packets to a device: to be sent by it, or as received on it."""
-    way = _INGRESS_REDIRECT if received else _EGRESS_REDIRECT
-    parameters = attribute(MIRRED_PARMS, MIRRED.pack(0, 0, _STOLEN, 0, 0, way, device))
-    return nested(ACT, nested(1, text(ACT_KIND, "mirred"), nested(ACT_OPTIONS, parameters)))
+def options(code: bytes, classid: int, target: int = 0) -> bytes:
+    """TCA_OPTIONS of a filter; ``target``: the device to redirect to, 0 = none."""
+    return u32(CLASSID, classid) + program(code) + (mirred.redirect(ACT, target) if target else b"")
+
+
+@frozen
+class Held:
+    """A filter's options as the kernel lists them; ``target`` 0: no redirect."""
+
+    classid: int
+    code: bytes
+    target: int
+    counted: Stats
+
+
+def read(raw: bytes) -> Held:
+    """Read what :func:`options` made and the kernel listed."""
+    found = by_type(raw)
+    redirect = mirred.of_filter(found.get(ACT, b""))
+    return Held(number(found.get(CLASSID, b"")), found.get(OPS, b""), redirect.target, redirect.counted)

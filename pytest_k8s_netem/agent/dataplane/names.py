@@ -12,6 +12,10 @@ MAX_NAME = 15
 
 PRIORITIES = range(0x4E00, 0x7000)
 """Filter priorities that are ours on a clsact hook."""
+PASS = PRIORITIES.start
+"""Priority of the filter that lets marked frames pass: before all classes."""
+CLASSES = 0x4E45_0000
+"""Major number of the class ids that our filters give."""
 COOKIE = b"pytest-k8s-netem"
 """Sixteen bytes by which actions (TCA_ACT_COOKIE) and probe packets of ours are told from others."""
 MARK = 0x4E45544D
@@ -36,6 +40,11 @@ def device(role: str) -> str:
 def handle() -> int:
     """A new handle for filters: by it each agent knows its own from those that another one put on the same hook."""
     return int.from_bytes(os.urandom(4)) >> 1 | 1
+
+
+def class_id(priority: int) -> int:
+    """The class id that a filter of ours gives, by its priority."""
+    return CLASSES | (priority - PASS + 1)
 
 
 def is_trial(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from pytest_k8s_netem.agent.dataplane import clsbpf, names, offloads
+from pytest_k8s_netem.agent.dataplane import clsbpf, mirred, names, offloads
 from pytest_k8s_netem.agent.dataplane.assembler import ACCEPT
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_INGRESS
 from pytest_k8s_netem.model.plan import Direction
@@ -92,5 +92,5 @@ def _drop_all(netlink: Netlink, index: int) -> None:
 
 def _receive_on(netlink: Netlink, index: int, target: int) -> None:
     """Let everything that arrives be received by another device."""
-    options = clsbpf.returning(ACCEPT) + clsbpf.redirect(target, received=True)
+    options = clsbpf.returning(ACCEPT) + mirred.redirect(clsbpf.ACT, target, received=True)
     netlink.add_filter(index, HOOK_INGRESS, _PRIORITY, "bpf", options)

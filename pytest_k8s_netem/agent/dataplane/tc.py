@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 
-from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, number, string, text
+from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, nested, number, string, text, u32
 from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Transport
 from pytest_k8s_netem.agent.early import socket
 from pytest_k8s_netem.model.frozen import frozen
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
+RTM_GETACTION = 50
 TC_H_ROOT, TC_H_CLSACT, CLSACT_HANDLE = 0xFFFFFFFF, 0xFFFFFFF1, 0xFFFF0000
 HOOK_INGRESS, HOOK_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 TCA_KIND, TCA_OPTIONS, TCA_STATS2, TCA_CHAIN = 1, 2, 7, 11
+TCA_ACT_TAB, TCA_ACT_KIND, TCA_ACT_INDEX = 1, 1, 3
 TCA_STATS_BASIC, TCA_STATS_QUEUE, TCA_STATS_PKT64 = 1, 3, 8
 ETH_P_ALL = 0x0003
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
+"""What the kernel says when a filter, its device or its hook is no longer there."""
+
 _TCMSG = struct.Struct("=BxxxiIII")
+_TCAMSG = struct.Struct("=Bxxx")
 
 
 @frozen
@@ -111,15 +122,27 @@ class TrafficControl(Transport):
         """
         self.delete_qdisc(index, parent=TC_H_CLSACT, handle=CLSACT_HANDLE)
 
-    def filters(self, index: int, parent: int) -> list[Filter]:
+    def filters(self, index: int, parent: int, priority: int = 0) -> list[Filter]:
         """The filters of chain 0 of a hook (:data:`HOOK_INGRESS`, :data:`HOOK_EGRESS`) or qdisc, in their order.
 
-        None where there is no such hook.
+        With ``priority`` those of that one alone. None where there is no such hook.
 
         :raises OSError: if the kernel refuses.
         """
-        found = self.listed(RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, 0), _filter)
+        found = self.listed(RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, priority << 16), _filter)
         return [entry for entry in found if entry.handle]  # handle 0 announces a priority, it is no filter
+
+    def filter_at(self, entry: Filter) -> Filter | None:
+        """The filter of that place, kind and handle; None where there is none. It must be small: a program may not be.
+
+        :raises OSError: if the kernel refuses.
+        """
+        try:
+            return _filter(self.request(RTM_GETTFILTER, _place(entry)))
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return None
 
     def add_filter(
         self,
@@ -138,21 +161,42 @@ class TrafficControl(Transport):
         :raises OSError: if the kernel refuses.
         """
         flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-        body = _TCMSG.pack(0, index, handle, parent, priority << 16 | socket.htons(protocol))
-        self.request(RTM_NEWTFILTER, body + text(TCA_KIND, kind) + attribute(TCA_OPTIONS, options), flags)
+        entry = Filter(index, parent, priority, protocol, handle, kind)
+        self.request(RTM_NEWTFILTER, _place(entry) + attribute(TCA_OPTIONS, options), flags)
+
+    def add_filters(self, entries: Sequence[Filter]) -> None:
+        """Add many, in their order, many a request.
+
+        :raises OSError: the first refusal; some that come later in the order may be there all the same.
+        """
+        bodies = [_place(entry) + attribute(TCA_OPTIONS, entry.options) for entry in entries]
+        self.requests(RTM_NEWTFILTER, bodies, NLM_F_CREATE | NLM_F_EXCL)
 
     def delete_filter(self, entry: Filter) -> None:
-        """Remove one filter.
+        """Remove one filter; with handle 0 all of its priority and protocol.
 
         :raises OSError: ENOENT if it is gone already.
         """
-        info = entry.priority << 16 | socket.htons(entry.protocol)
-        body = _TCMSG.pack(0, entry.index, entry.handle, entry.parent, info)
-        self.request(RTM_DELTFILTER, body + text(TCA_KIND, entry.kind))
+        self.request(RTM_DELTFILTER, _place(entry))
+
+    def action(self, kind: str, index: int) -> bytes:
+        """The attributes (TCA_ACT_*) of an action that filters share by its index.
+
+        :raises OSError: ENOENT if there is none.
+        """
+        asked = nested(1, text(TCA_ACT_KIND, kind), u32(TCA_ACT_INDEX, index))
+        answer = self.request(RTM_GETACTION, _TCAMSG.pack(0) + nested(TCA_ACT_TAB, asked))
+        return by_type(by_type(answer[_TCAMSG.size :]).get(TCA_ACT_TAB, b"")).get(1, b"")
 
     def _qdisc(self, flags: int, where: tuple[int, int, int], kind: str, options: bytes) -> None:
         body = _TCMSG.pack(0, *where, 0) + text(TCA_KIND, kind)
         self.request(RTM_NEWQDISC, body + (attribute(TCA_OPTIONS, options) if options else b""), flags)
+
+
+def _place(entry: Filter) -> bytes:
+    """What tells a filter from all others."""
+    info = entry.priority << 16 | socket.htons(entry.protocol)
+    return _TCMSG.pack(0, entry.index, entry.handle, entry.parent, info) + text(TCA_KIND, entry.kind)
 
 
 def stats(data: bytes) -> Stats:

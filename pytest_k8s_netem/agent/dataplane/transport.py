@@ -10,7 +10,7 @@ from pytest_k8s_netem.agent.early import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Any, Self, TypeVar
 
@@ -26,6 +26,8 @@ _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _HEADER = struct.Struct("=IHHII")
 _RECEIVE = 1 << 18
 """Bytes for one recv: more than the kernel puts into one dump message."""
+_TOGETHER = 100
+"""Requests in one datagram: their refusals, should all be refused, fit the socket's buffer."""
 _ATTEMPTS = 10
 """How often a dump is started anew because something changed while it was read."""
 
@@ -81,6 +83,25 @@ class Transport:
                 answer = data
         return answer
 
+    def requests(self, kind: int, bodies: Sequence[bytes], flags: int = 0) -> None:
+        """Send many messages, some in each datagram; the last of these alone is acknowledged.
+
+        :raises OSError: the first refusal; messages behind it in the same datagram were carried out, later ones not.
+        """
+        for start in range(0, len(bodies), _TOGETHER):
+            together = bodies[start : start + _TOGETHER]
+            first, last = self._sequence + 1, self._sequence + len(together)
+            datagram = bytearray()
+            for sequence, body in enumerate(together, first):
+                acknowledged = NLM_F_ACK if sequence == last else 0
+                header = _HEADER.pack(
+                    _HEADER.size + len(body), kind, flags | NLM_F_REQUEST | acknowledged, sequence & 0xFFFFFFFF, 0
+                )
+                datagram += header + body
+            self._sequence = last & 0xFFFFFFFF
+            self.sock.sendto(datagram, (0, 0))
+            self._acknowledged({sequence & 0xFFFFFFFF for sequence in range(first, last + 1)})
+
     def tell(self, kind: int, body: bytes) -> None:
         """Send one message and read no answer; a refusal that comes is left to the next reading, which skips it."""
         self.sock.sendto(_HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST, 0, 0) + body, (0, 0))
@@ -129,6 +150,23 @@ class Transport:
                     _raise_refusal(message_flags, data)
                 yield message, message_flags, data
                 if message in (NLMSG_ERROR, NLMSG_DONE):
+                    return
+
+    def _acknowledged(self, sent: set[int]) -> None:
+        """Read until the message that was sent last is answered."""
+        refusal: OSError | None = None
+        while True:
+            length = self.sock.recv_into(self._received)
+            for message, flags, sequence, data in _messages(bytes(self._received[:length])):
+                if message != NLMSG_ERROR or sequence not in sent:
+                    continue
+                try:
+                    _raise_refusal(flags, data)
+                except OSError as error:
+                    refusal = refusal or error
+                if sequence == self._sequence:
+                    if refusal is not None:
+                        raise refusal
                     return
 
 

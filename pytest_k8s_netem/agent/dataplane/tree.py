@@ -12,7 +12,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pytest_k8s_netem.agent.dataplane import bpf, filters, names, netem
+from pytest_k8s_netem.agent.dataplane import bpf, clsbpf, names, netem
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, u32
 from pytest_k8s_netem.agent.dataplane.removal import Removal
 from pytest_k8s_netem.agent.dataplane.tc import TC_H_ROOT
@@ -177,6 +177,6 @@ class Tree:
                     handle,
                     priority,
                     "bpf",
-                    filters.options(program, handle | band),
+                    clsbpf.options(program.code, handle | band),
                     protocol=program.ether_type,
                 )
