@@ -13,7 +13,7 @@ from agentkit import wait_for
 from namespaces import PEER, POD, Two, ip, two
 from packets import address
 
-from pytest_k8s_netem.agent.dataplane import filters, flower
+from pytest_k8s_netem.agent.dataplane import filters, flower, mirred
 from pytest_k8s_netem.agent.dataplane.hooked import Hooked
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS, HOOK_INGRESS, Filter
 from pytest_k8s_netem.agent.namespace import entered
@@ -64,6 +64,11 @@ def seen(hooked: Hooked) -> ClassObserved:
     return hooked.read()["c"]
 
 
+def bound(world: Two, action: int) -> int:
+    """How many filters the kernel says an action has."""
+    return mirred.of_action(world.netlink.action(mirred.KIND, action)).filters
+
+
 def taken(hooked: Hooked, packets: int) -> bool:
     """Whether it comes to have taken so many, and then has."""
     wait_for(f"{packets} packets", lambda: seen(hooked).packets >= packets)
@@ -112,14 +117,18 @@ def test_tc_reads_each_network(world: Two) -> None:
 
 
 @FLOWER
-def test_one_filter_less_is_not_held(world: Two) -> None:
+@pytest.mark.parametrize("handle", [1, 900])
+def test_one_filter_less_is_not_held(world: Two, handle: int) -> None:
+    """The first is the one by which they are told."""
     hooked = install(world, set_of(address(PEER[4])))
     assert seen(hooked).held
-    [entry] = filters.ours(world.netlink, world.eth0().index, EGRESS)
-    world.netlink.delete_filter(replace(entry, handle=1))
-    wait_for("an end of the filter, which is later than its removal", lambda: not seen(hooked).held)
+    [ours] = filters.ours(world.netlink, world.eth0().index, EGRESS)
+    action = flower.action(ours.options)
+    world.netlink.delete_filter(replace(ours, handle=handle))
+    wait_for("a filter's end, which is later than its removal", lambda: bound(world, action) == len(STRANGERS))
+    assert not seen(hooked).held
     hooked.remove()
-    assert kinds(world) == {}, "the first, by which they are told, was gone"
+    assert kinds(world) == {}
 
 
 @FLOWER

@@ -26,6 +26,9 @@ PROOF = "faults/test_proof.py::"
 LOST = "faults/test_lost.py::"
 ENDS = "faults/test_run_ends.py::"
 
+KERNEL = "dataplane/test_kernel.py::"
+FLOWER = "dataplane/test_flower.py::"
+
 MUTATIONS = (
     # What a packet meets
     Mutation(
@@ -186,3 +189,63 @@ MUTATIONS = (
         (ENDS + "test_a_killed_run_leaves_nothing[userspace-body]",),
     ),
 )
+
+ON_THE_KERNEL_ENGINE = (
+    Mutation(
+        "a delay that netem is not told",
+        "agent/dataplane/netem.py",
+        'attribute(_LATENCY64, struct.pack("=q", impairment.delay))',
+        'attribute(_LATENCY64, struct.pack("=q", 0))',
+        (KERNEL + "test_delay",),
+    ),
+    Mutation(
+        "a loss that netem is not told",
+        "agent/dataplane/netem.py",
+        "            _share(random.p),\n",
+        "            0,\n",
+        (KERNEL + "test_loss",),
+    ),
+    Mutation(
+        "superpackets that are lost as one",
+        "agent/dataplane/kernel.py",
+        "segmented = _counts(root, stages, now)",
+        "segmented = False",
+        (KERNEL + "test_loss_acts_on_packets_not_on_superpackets",),
+    ),
+    Mutation(
+        "packets of an inner profile that only the outer one meets",
+        "agent/dataplane/tree.py",
+        "band = bands[follows[0]] if follows else 1",
+        "band = 1",
+        (KERNEL + "test_three_deep_and_branched",),
+    ),
+    Mutation(
+        "a qdisc that is believed to hold what it was told",
+        "agent/dataplane/kernel.py",
+        "held=netem.decode(qdisc.options, placed.sent),",
+        "held=placed.sent,",
+        (KERNEL + "test_a_foreign_change_is_seen",),
+    ),
+    Mutation(
+        "a healing that forgets one device",
+        "agent/dataplane/tree.py",
+        "return Removal(self._netlink, self.index)",
+        "return Removal(self._netlink, 0)",
+        (KERNEL + "test_closing_leaves_nothing",),
+    ),
+    Mutation(
+        "addresses that are looked for on the wrong side",
+        "agent/dataplane/flower.py",
+        "KEYS = {Direction.EGRESS: (12, 13), Direction.INGRESS: (10, 11)}",
+        "KEYS = {Direction.EGRESS: (10, 11), Direction.INGRESS: (12, 13)}",
+        (FLOWER + "test_tc_reads_each_network",),
+    ),
+    Mutation(
+        "a set of filters that is held though one is gone",
+        "agent/dataplane/hooked.py",
+        "held = self._seen and (shared.filters, shared.target) == (len(self.networks), self.target)",
+        "held = self._seen",
+        (FLOWER + "test_one_filter_less_is_not_held",),
+    ),
+)
+"""Mistakes that only a kernel with netem can show."""

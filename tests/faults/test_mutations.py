@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from mutations import MUTATIONS, Mutation
+from mutations import MUTATIONS, ON_THE_KERNEL_ENGINE, Mutation
 from nested import PYTEST
 
 pytestmark = [pytest.mark.needs("linux", "root", "netns", "ping", "tc"), pytest.mark.timeout(300)]
@@ -52,8 +52,22 @@ def _as_it_is(tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         return _run(folder, tests)
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def _name(mutation: Mutation) -> str:
+    return mutation.name
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=_name)
 def test_the_suite_notices(mutation: Mutation) -> None:
+    _assert_noticed(mutation)
+
+
+@pytest.mark.needs("netem", "flower")
+@pytest.mark.parametrize("mutation", ON_THE_KERNEL_ENGINE, ids=_name)
+def test_the_suite_notices_on_the_kernel_engine(mutation: Mutation) -> None:
+    _assert_noticed(mutation)
+
+
+def _assert_noticed(mutation: Mutation) -> None:
     with _package() as folder:
         path = folder / "pytest_k8s_netem" / mutation.file
         text = path.read_text()
