@@ -81,7 +81,7 @@ def _helm() -> str:
 
 NEEDS: dict[str, Callable[[], str]] = {
     "linux": lambda: "" if sys.platform == "linux" else f"this is {sys.platform}",
-    "root": lambda: "" if os.geteuid() == 0 else "not root",
+    "root": lambda: "" if os.geteuid() == 0 else "not root; sudo .venv/bin/tox run does it",
     "netns": _netns,
     "netem": _netem,
     "flower": _flower,

@@ -37,7 +37,24 @@ def enter(control_fd: int) -> bool:
         _stand_by(pid, control_fd)
     syscalls.die_with_parent(signal.SIGKILL)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    _stay_in_root()
     return nested
+
+
+def _stay_in_root() -> None:
+    """See that who enters a mount namespace (setns(2)) has the same files: from a chroot, one comes out.
+
+    :raises OSError: / is that of a chroot; as the kernel says it of one that is no mount point.
+    """
+    root, folder, namespace = os.stat("/"), os.open(".", os.O_PATH | os.O_DIRECTORY), syscalls.open_namespace("mnt")
+    try:
+        syscalls.setns(namespace, syscalls.CLONE_NEWNS)
+        if not os.path.samestat(root, os.stat("/")):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), "mount /")
+        os.fchdir(folder)
+    finally:
+        os.close(folder)
+        os.close(namespace)
 
 
 def mount_proc() -> None:

@@ -30,6 +30,11 @@ def not_linux() -> ProviderError | None:
 def refused(step: str, number: int) -> ProviderError:
     """The error for a step of the isolation that ended with an errno."""
     why = f"{step}: {errno.errorcode.get(number, number)}"
+    if (step, number) == ("mount /", errno.EINVAL):
+        return ProviderError(
+            f"the embedded cluster cannot make its namespaces in a chroot ({why}); run outside of it, in a container, "
+            "or in a guest kernel: pytest --netem-guest"
+        )
     return ProviderError(
         f"this machine does not let the embedded cluster make its namespaces ({why}); {_cause()}"
         "or run as root: sudo -E $(which python) -m pytest ...; "
@@ -46,4 +51,4 @@ def _cause(root: Path = Path("/proc/sys")) -> str:
             continue
         if value == closed:
             return f"{name} is {value}: allow it by `sudo sysctl -w {name}={opened}`; "
-    return "user namespaces are refused by a security module or a container's seccomp profile; "
+    return "user namespaces are refused by a security module, by a container's seccomp profile, or in a chroot; "

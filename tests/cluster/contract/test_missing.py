@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -104,6 +105,22 @@ def test_ubuntus_refusal_names_its_setting(pytester, refusal, step):
     result.assert_outcomes(passed=1, errors=1)
     assert f"({step})" in result.stdout.str()
     _names_the_ways_out(result, "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0")
+
+
+@pytest.mark.parametrize("root", ["", "/folder"], ids=["on a mount point", "in a folder"])
+def test_a_chroot_is_refused(pytester, root):
+    """What enters namespaces there comes out of it: pods would have the files of the machine around it."""
+    pytester.makepyfile(USES)
+    line = (
+        f"mount -t tmpfs none /mnt; root=/mnt{root}; mkdir -p $root; "
+        "find / -maxdepth 1 -type l -exec cp -P {} $root ';'; "
+        "for name in $(find / -maxdepth 1 -mindepth 1 -type d ! -name mnt); do "
+        "mkdir $root$name; mount --rbind $name $root$name; done; "
+        """exec chroot $root sh -c 'cd "$0" && exec "$@"' "$PWD" "$@\""""
+    )
+    result = pytester.run("unshare", "-m" if os.geteuid() == 0 else "-Urm", "sh", "-c", line, "sh", *PYTEST)
+    result.assert_outcomes(passed=1, errors=1)
+    assert "cannot make its namespaces in a chroot (mount /: EINVAL); run outside of it" in result.stdout.str()
 
 
 def _names_the_ways_out(result: pytest.RunResult, setting: str) -> None:
