@@ -168,7 +168,8 @@ def test_a_restart_takes_what_the_last_run_left_with_it(lab: ClusterLab) -> None
         return (await lab.inside(pod, "sh", "-c", running)).stdout.strip() == b"1"
 
     lab.eventually(one, "the helper")
-    lab.exec("leaver", "pkill", "-f", "^sleep 1000$")
+    main = '[ "$(tr "\\0" " " <$folder/cmdline)" = "sleep 1000 " ] && kill ${folder#/proc/}'
+    lab.exec("leaver", "sh", "-c", f"for folder in /proc/[0-9]*; do {main}; done 2>/dev/null; true")
     lab.until("leaver", lambda pod: _container(pod)["restartCount"] >= 1 and is_ready(pod))
     lab.eventually(one, "one helper, not two")
 
