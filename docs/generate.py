@@ -90,7 +90,13 @@ def options() -> str:
     """Every option of pytest."""
     from pytest_k8s_netem.options import OPTIONS
 
-    values = {"flag": "", "int": "a whole number", "seconds": "seconds", "text": ""}
+    values = {
+        "flag": "",
+        "int": "a whole number",
+        "count": "a whole number, 1 or more",
+        "seconds": "seconds",
+        "text": "",
+    }
     head = ("option", "values", "default", "ini key", "environment", "what it does")
     return table(
         head,

@@ -11,7 +11,7 @@ import pytest
 class Option(NamedTuple):  # every pytest run pays for this module: a dataclass takes ten times as long to make
     """One setting; its flag, ini key (``netem_missing``) and variable (``NETEM_MISSING``) follow from its name.
 
-    :ivar kind: ``choice``, ``int``, ``flag``, ``text`` or ``seconds``.
+    :ivar kind: ``choice``, ``int``, ``count``, ``flag``, ``text`` or ``seconds``.
     """
 
     name: str
@@ -63,7 +63,7 @@ OPTIONS = (
         "Outcome of a test whose impairment this machine cannot do: an error, or skipped",
         ("fail", "skip"),
     ),
-    Option("nodes", "int", 2, "How many nodes run pods, in a cluster that this run creates", metavar="N"),
+    Option("nodes", "count", 2, "How many nodes run pods, in a cluster that this run creates", metavar="N"),
     Option("cluster", "text", "", "kind: use the cluster of this name, or create it if there is none", metavar="NAME"),
     Option(
         "keep",
@@ -255,14 +255,30 @@ def _read(option: Option, value: Any, source: str) -> Any:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
         if option.kind == "int":
             return int(text)
+        if option.kind == "count":
+            return _count(text)
         if option.kind == "seconds":
             return _seconds(text)
     except (KeyError, ValueError):
-        wanted = {"flag": "true or false", "int": "a whole number", "seconds": "seconds, 0 or more"}[option.kind]
-        raise pytest.UsageError(f"{source}: {text!r} is not {wanted}") from None
+        raise pytest.UsageError(f"{source}: {text!r} is not {_WANTED[option.kind]}") from None
     if option.choices and text not in option.choices:
         raise pytest.UsageError(f"{source}: {text!r} is not one of {', '.join(option.choices)}")
     return text
+
+
+_WANTED = {
+    "flag": "true or false",
+    "int": "a whole number",
+    "count": "a whole number, 1 or more",
+    "seconds": "seconds, 0 or more",
+}
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
 
 
 def _seconds(text: str) -> float:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import Any, Protocol
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import NODES
 from pytest_k8s_netem.cluster.remote import RemoteProvider
 from pytest_k8s_netem.errors import ApiError, ProviderError
@@ -106,7 +107,7 @@ class K3sProvider(RemoteProvider):
             async for attempt in attempts(READY_WITHIN, ApiError, _NotReady, most=0.5):
                 with attempt:
                     nodes = (await self._cluster.list(NODES)).items
-                    if not any(_is_ready(node) for node in nodes):
+                    if not any(is_ready(node) for node in nodes):
                         raise _NotReady(f"none of its {len(nodes)} nodes is ready after {READY_WITHIN:g} s")
         except (ApiError, _NotReady) as error:
             raise ProviderError(f"provider k3s: {error}") from None
@@ -129,8 +130,3 @@ def container_class() -> Any:
     except ImportError:
         raise ProviderError("provider k3s needs Testcontainers: pip install 'pytest-k8s-netem[k3s]'") from None
     return K3SContainer
-
-
-def _is_ready(node: dict[str, Any]) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

@@ -6,8 +6,8 @@ import asyncio
 import time
 from dataclasses import asdict
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import EVENTS, PODS, TRAFFICPROFILES
-from pytest_k8s_netem.cluster.pod import is_ready
 from pytest_k8s_netem.errors import NetemError
 from pytest_k8s_netem.judge.effect import Effect, effects
 from pytest_k8s_netem.model.wire import OBSERVED, plan_codec

@@ -6,6 +6,7 @@ import signal as signals
 import socket as sockets
 from contextlib import contextmanager, nullcontext, suppress
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import PODS
 from pytest_k8s_netem.cluster.provider import Completed
 from pytest_k8s_netem.errors import ClusterError, ConfigError
@@ -13,7 +14,6 @@ from pytest_k8s_netem.errors import ClusterError, ConfigError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
 
     from pytest_k8s_netem.api.protocol import Object
     from pytest_k8s_netem.cluster.provider import Provider, RunningCommand
@@ -220,13 +220,6 @@ class Pod:
     def delete(self, *, grace: int | None = None) -> None:
         """Delete it; what owns it replaces it. ``grace``: seconds between SIGTERM and SIGKILL; 0 = at once."""
         self._portal.call(self._provider.api.delete(PODS, self.name, self.namespace, grace=grace))
-
-
-def is_ready(obj: Object) -> bool:
-    """Whether a Pod object's condition Ready is True and nobody deletes it."""
-    conditions: list[dict[str, Any]] = (obj.get("status") or {}).get("conditions") or []
-    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-    return ready and not obj["metadata"].get("deletionTimestamp")
 
 
 def _family(host: str) -> int:

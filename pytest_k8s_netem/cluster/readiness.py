@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Kind
-from pytest_k8s_netem.cluster.pod import is_ready
 from pytest_k8s_netem.errors import ApiError, ClusterError
 
 TYPE_CHECKING = False

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 OPTION = "--netem-guest"
 INSIDE = "NETEM_INSIDE_GUEST"
 """Environment variable that is 1 in a guest: whoever asks for a guest there is in it already."""
-LOCAL_PROVIDERS = ("", "auto", "local")
-"""What runs inside; any other cluster has addresses that a guest, which has its own loopback only, cannot reach."""
 
 
 def main(
@@ -84,7 +82,7 @@ def refusals(config: pytest.Config, provider: str) -> list[Problem]:
     for name, flag in (("usepdb", "--pdb"), ("trace", "--trace")):
         if _option(config, name):
             problems.append(Problem("", "", f"{flag} needs a terminal inside the guest", f"run without {OPTION}"))
-    if provider not in LOCAL_PROVIDERS:
+    if provider != "local":
         why = "this cluster is outside the guest, which has no network but its own"
         problems.append(Problem("--netem-provider", provider, why, f"use the provider local, or run without {OPTION}"))
     for where in _option(config, "tx") or ():

@@ -6,10 +6,10 @@ import hashlib
 import json
 import time
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, PODS, REPLICASETS
 from pytest_k8s_netem.api.refusals import tolerated
 from pytest_k8s_netem.errors import ApiError
-from pytest_k8s_netem.local.podspec import is_ready
 from pytest_k8s_netem.resolve.objects import TEMPLATE_LABEL
 
 TYPE_CHECKING = False

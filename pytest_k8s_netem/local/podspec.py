@@ -97,10 +97,3 @@ def grace(pod: Object) -> float:
     said = pod["spec"].get("terminationGracePeriodSeconds")
     at_most = pod["metadata"].get("deletionGracePeriodSeconds", DEFAULT_GRACE)
     return min(float(at_most), DEFAULT_GRACE if said is None else float(said))
-
-
-def is_ready(pod: Object) -> bool:
-    """Whether a pod serves: condition Ready, and not on its way out."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    ready = any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
-    return ready and not pod["metadata"].get("deletionTimestamp")

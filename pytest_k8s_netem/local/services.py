@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import ENDPOINTSLICES, PODS, SERVICES
 from pytest_k8s_netem.errors import ApiError
 from pytest_k8s_netem.local.names import families, selects
-from pytest_k8s_netem.local.podspec import is_ready, port_number
+from pytest_k8s_netem.local.podspec import port_number
 from pytest_k8s_netem.resolve.objects import SERVICE_LABEL
 
 TYPE_CHECKING = False

@@ -65,7 +65,6 @@ class Check:
     :ivar interval: ns between them; 0 = all at once, and round trips count from the first. :ivar timeout: ns to wait
         for the last answer.
     :ivar rtt_min: ns; no answer may come sooner.
-    :ivar rtt_max: ns; the fastest answer may not be later; None = no bound.
     :ivar answers_min: fewest answers. :ivar answers_max: most answers.
     :ivar met_min: fewest packets that must have gone through the class.
     """
@@ -82,7 +81,6 @@ class Check:
     interval: int = 0
     timeout: int = 0
     rtt_min: int = 0
-    rtt_max: int | None = None
     answers_min: int = 0
     answers_max: int = 0
     met_min: int = 0

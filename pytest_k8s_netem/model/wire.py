@@ -113,7 +113,6 @@ CHECK = record(
     interval=INT,
     timeout=INT,
     rtt_min=INT,
-    rtt_max=optional(INT),
     answers_min=INT,
     answers_max=INT,
     met_min=INT,

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from figures import median, say
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import NAMESPACES, PODS, SERVICEACCOUNTS, TRAFFICPROFILES
-from pytest_k8s_netem.cluster.pod import is_ready
 from pytest_k8s_netem.cluster.readiness import made
 from pytest_k8s_netem.controller import waiting
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.memory import MemoryApi
 from pytest_k8s_netem.api.protocol import PODS, Kind
 from pytest_k8s_netem.controller.runtime import Runtime
@@ -20,7 +21,6 @@ from pytest_k8s_netem.local.addresses import NodeAddresses
 from pytest_k8s_netem.local.embedded import EmbeddedCluster
 from pytest_k8s_netem.local.host import NodeHost
 from pytest_k8s_netem.local.lifecycle import Gate, open_gate
-from pytest_k8s_netem.local.podspec import is_ready
 from pytest_k8s_netem.local.process import Process
 from pytest_k8s_netem.run.portal import Portal
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from embedded_lab import ClusterLab, cluster_lab
 
+from pytest_k8s_netem.api.conditions import is_ready
 from pytest_k8s_netem.api.protocol import DEPLOYMENTS, ENDPOINTSLICES, NODES, SERVICES, Object
 from pytest_k8s_netem.errors import ClusterError, ImpairmentError
-from pytest_k8s_netem.local.podspec import is_ready
 
 pytestmark = pytest.mark.needs("linux", "netns")
 

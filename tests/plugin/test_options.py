@@ -26,7 +26,9 @@ def test_command_line_beats_environment_beats_ini(pytester, monkeypatch):
 @pytest.mark.parametrize(
     ("ini", "told"),
     [
-        ("netem_nodes = many", "ini option netem_nodes: 'many' is not a whole number"),
+        ("netem_nodes = many", "ini option netem_nodes: 'many' is not a whole number, 1 or more"),
+        ("netem_nodes = 0", "ini option netem_nodes: '0' is not a whole number, 1 or more"),
+        ("netem_seed = many", "ini option netem_seed: 'many' is not a whole number"),
         ("netem_missing = maybe", "ini option netem_missing: 'maybe' is not one of fail, skip"),
         ("netem_timeout = -1", "ini option netem_timeout: '-1' is not seconds, 0 or more"),
         ("netem_guest = perhaps", "ini option netem_guest: 'perhaps' is not true or false"),
