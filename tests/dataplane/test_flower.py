@@ -56,7 +56,9 @@ def install(world: Two, remote: PeerSet, direction: Direction = EGRESS, *, by_ad
 
 def kinds(world: Two, hook: int = HOOK_EGRESS) -> dict[str, int]:
     """How many filters of each kind there are."""
-    listed = [entry.kind for entry in world.netlink.filters(world.eth0().index, hook)]
+    index = world.eth0().index
+    priorities = {entry.priority for entry in world.netlink.filters(index, hook)}
+    listed = [entry.kind for priority in priorities for entry in world.netlink.filters(index, hook, priority)]
     return {kind: listed.count(kind) for kind in set(listed)}
 
 

@@ -107,13 +107,13 @@ class Assembler:
         :raises TooLarge: if it has more than :data:`MAX_INSTRUCTIONS`.
         :raises KeyError: if a label was never placed.
         """
-        _refuse_above_limit(sum(type(item) is not Label for item in self._items))
+        refuse_above_limit(sum(type(item) is not Label for item in self._items))
         far: set[int] = set()
         while True:
             places = self._places(far)
             found = {at for at, item in enumerate(self._items) if at not in far and _too_far(item, at, places)}
             if not found:
-                _refuse_above_limit(places[len(self._items) - 1])
+                refuse_above_limit(places[len(self._items) - 1])
                 return b"".join(self._encode(far, places))
             far |= found
 
@@ -142,7 +142,11 @@ class Assembler:
                 yield from _far(item, end, places) if at in far else [_near(item, end, places)]
 
 
-def _refuse_above_limit(instructions: int) -> None:
+def refuse_above_limit(instructions: int) -> None:
+    """Let no program be written that does not fit.
+
+    :raises TooLarge: if it has more than :data:`MAX_INSTRUCTIONS`.
+    """
     if instructions > MAX_INSTRUCTIONS:
         raise TooLarge(instructions)
 

@@ -189,11 +189,8 @@ class Hooked:
             raise refused
 
     def _programs(self) -> dict[int, Filter]:
-        """The programs that are there, by priority, in one list; where that would be long, in one each."""
+        """The programs that are there, by priority."""
         places = [part.place for part in self._parts if isinstance(part, ByProgram)]
-        if len(places) < len(self._parts):
-            listed = [e for p in places for e in self._netlink.filters(p.index, p.parent, p.priority)]
-        else:
-            listed = self._netlink.filters(places[0].index, places[0].parent) if places else []
+        listed = self._netlink.filters(places[0].index, places[0].parent) if places else []
         handles = {place.handle for place in places}
         return {entry.priority: entry for entry in listed if entry.handle in handles}

@@ -24,6 +24,7 @@ from pytest_k8s_netem.agent.dataplane.assembler import (
     TXA,
     Assembler,
     Label,
+    refuse_above_limit,
 )
 
 TYPE_CHECKING = False
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _BUCKET = 32
 """Segments that are compared one after the other: a shorter list costs more inner nodes than it saves comparisons."""
+_FRAME = 3
+"""Instructions of a bucket besides its comparisons, at least."""
 _WORD = 0xFFFFFFFF
 _LOW = 5
 """Bits that number the bits of a word."""
@@ -64,9 +67,11 @@ def search(
 
     :param loads: one instruction a word, most significant first, that brings it into the accumulator;
         none: it is one word and there already.
+    :raises TooLarge: if that alone has more than :data:`~assembler.MAX_INSTRUCTIONS`, soon found.
     """
     if len(loads) == 1 and len(pairs) > _FEW:
         maps, pairs = _maps(pairs)
+        refuse_above_limit(_least(len(maps) + len(pairs)))  # to write them all takes long
         if maps:
             others = Label()
             _search_maps(program, maps, loads[0], hit, others if pairs else miss)
@@ -80,6 +85,12 @@ def search(
     for label, rest in pending:
         program.place(label)
         search(program, rest, loads[1:], hit, miss)
+
+
+def _least(segments: int) -> int:
+    """Instructions of a search among so many, at least: one each, and those around each bucket."""
+    buckets = 1 << ((segments - 1) // _BUCKET).bit_length()
+    return segments + _FRAME * buckets
 
 
 def _maps(pairs: Sequence[tuple[int, int]]) -> tuple[dict[int, int], Pairs]:

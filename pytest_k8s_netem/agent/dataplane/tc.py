@@ -28,6 +28,8 @@ GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
 """What the kernel says when a filter, its device or its hook is no longer there."""
 
 _TCMSG = struct.Struct("=BxxxiIII")
+_FLOWER = text(TCA_KIND, "flower")
+"""The first attribute of such a filter (tcf_fill_node of net/sched/cls_api.c)."""
 _TCAMSG = struct.Struct("=Bxxx")
 
 
@@ -125,12 +127,14 @@ class TrafficControl(Transport):
     def filters(self, index: int, parent: int, priority: int = 0) -> list[Filter]:
         """The filters of chain 0 of a hook (:data:`HOOK_INGRESS`, :data:`HOOK_EGRESS`) or qdisc, in their order.
 
-        With ``priority`` those of that one alone. None where there is no such hook.
+        With ``priority`` all of that one; without, of flower filters, which may be thousands, the first of each
+        priority stands for all. None where there is no such hook.
 
         :raises OSError: if the kernel refuses.
         """
-        found = self.listed(RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, priority << 16), _filter)
-        return [entry for entry in found if entry.handle]  # handle 0 announces a priority, it is no filter
+        body = _TCMSG.pack(0, index, 0, parent, priority << 16)
+        found = self.listed(RTM_GETTFILTER, body, _filter if priority else _FirstOfFlower())
+        return [entry for entry in found if entry and entry.handle]  # handle 0 announces a priority, it is no filter
 
     def filter_at(self, entry: Filter) -> Filter | None:
         """The filter of that place, kind and handle; None where there is none. It must be small: a program may not be.
@@ -218,6 +222,22 @@ def _qdisc(data: bytes) -> Qdisc:
         found.get(TCA_OPTIONS, b""),
         stats(found.get(TCA_STATS2, b"")),
     )
+
+
+class _FirstOfFlower:
+    """Reads the filters of a list, but of flower filters of one priority the first only; None for the others."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def __call__(self, data: bytes) -> Filter | None:
+        _family, _index, handle, _parent, info = _TCMSG.unpack_from(data)
+        if not handle or not data.startswith(_FLOWER, _TCMSG.size):
+            return _filter(data)
+        if info in self._seen:
+            return None
+        self._seen.add(info)
+        return _filter(data)
 
 
 def _filter(data: bytes) -> Filter:
