@@ -193,12 +193,13 @@ class Keeper:
             plan = plan_codec(call.session.known).decode(call.fields["plan"], "plan")
         except WireError as error:
             raise Refused(problem_of(error)) from None
+        digest = plan.digest  # before a worker is forked: after it each page that is written has to be copied
         try:
             target.prepare(plan, self.capabilities)
         except ImpairmentError as error:
             _refuse_when_clear(target, call.reply, error)
         else:
-            call.reply.ok(prepared=plan.digest)
+            call.reply.ok(prepared=digest)
 
     def _commit(self, call: Call) -> None:
         target = self._target(call.fields["target"])

@@ -82,6 +82,8 @@ class Netns:
 
         :raises OSError: if the kernel refuses. :raises ImpairmentError: if an ``ingress`` qdisc stands in their place.
         """
+        if any(qdisc.kind == "clsact" for qdisc in self.netlink.qdiscs(interface.index)):
+            return
         queue = self.netlink.link(interface.index).queue
         try:
             made = self.netlink.add_clsact(interface.index)

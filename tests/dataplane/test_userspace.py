@@ -523,6 +523,45 @@ class TestLife:
         world.engine.endings.wait()
         assert links(world) == before
 
+    def test_a_refusal_leaves_other_sinks_as_they_are(self, world):
+        flow = Flow(world, INGRESS)
+        with world.impaired(Impairment(delay=1), [(flow.match, ("stage",))], INGRESS) as kept:
+            before, eth0 = links(world), world.eth0
+            for refused in ({"mtu": 60}, {"name": "eth9"}):  # by the pair; by the sender, behind the pair
+                world.eth0 = lambda refused=refused: replace(eth0(), **refused)
+                with pytest.raises(OSError, match=r"Invalid argument|No such device"):
+                    world.sink({"s": Impairment(delay=1)})
+                world.engine.endings.wait()
+                assert links(world) == before
+            world.eth0 = eth0
+            flow.send(5)
+            assert flow.numbers() == list(range(5))
+            assert kept.read()["stage"].passed == 5
+            other, _ = world.sink({"s": Impairment(delay=2)})
+            assert other.read()["s"].held.delay == 2
+            close(other)
+
+    def test_what_a_worker_refuses_of_what_it_was_told_is_raised_with_the_next_answer(self, world):
+        with world.impaired(Impairment(delay=1)) as sink:
+            process = world.engine.process
+            process.tell("read", stages=[999])
+            process.tell("backlog", sink=sink.number)
+            with pytest.raises(OSError, match="KeyError: 999"):
+                process.ask("packets", sink=sink.number)
+            assert process.ask("backlog", sink=sink.number) == 0
+
+    def test_an_answer_that_comes_too_late_is_not_taken_for_another(self, world):
+        with world.impaired(Impairment(delay=1)) as sink:
+            process = world.engine.process
+            process._control.settimeout(0.01)
+            os.kill(process.pid, signal.SIGSTOP)
+            with pytest.raises(TimeoutError):
+                sink.packets()
+            os.kill(process.pid, signal.SIGCONT)
+            process._control.settimeout(10)
+            assert sink.backlog() == 0
+            assert sink.packets() == {"class-0": 0}
+
     def test_an_interface_without_ethernet_is_refused(self, world):
         tun = replace(world.eth0(), name="tun0", mac="")
         world.eth0 = lambda: tun

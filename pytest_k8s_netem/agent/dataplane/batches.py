@@ -32,6 +32,11 @@ _CONTROL = struct.Struct("@Niill0N")
 """struct cmsghdr and the struct timespec of SCM_TIMESTAMPNS."""
 _SECONDS = struct.calcsize("@Nii") // _WORD
 
+_receive = ctypes.CDLL(None).recvmmsg  # found here, so that a worker has them when it is forked
+_receive.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+_send = ctypes.CDLL(None, use_errno=True).sendmmsg
+_send.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+
 
 class _Messages:
     """``count`` struct mmsghdr with one vector each."""
@@ -71,8 +76,7 @@ class Receiver:
         self._lengths = self._messages.headers[_LENGTH // 4 :: stride]
         words, stride = memoryview(self._control).cast("l"), _CONTROL.size // _WORD
         self._seconds, self._nanoseconds = words[_SECONDS::stride], words[_SECONDS + 1 :: stride]
-        self._call = ctypes.CDLL(None).recvmmsg
-        self._call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+        self._call = _receive
 
     def read(self, fd: int) -> list[Arrival]:
         """Up to :data:`SLOTS` frames that wait in a socket; none if none does, or its device has gone.
@@ -107,8 +111,7 @@ class Sender:
         self._addresses = bytearray(self.MOST * _WORD)
         self._pointers = (ctypes.c_char_p * self.MOST).from_buffer(self._addresses)
         self._numbers = memoryview(self._addresses).cast("L")
-        self._call = ctypes.CDLL(None, use_errno=True).sendmmsg
-        self._call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+        self._call = _send
 
     def send(self, fd: int, frames: list[bytes]) -> int:
         """Send up to :data:`MOST` frames; return how many went, which is all up to one that was refused.

@@ -14,6 +14,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_GETROUTE = 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_TXQLEN, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 5, 13, 18, 20
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFLA_STATS64, IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 23, 26, 8
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_ADDRESS, IFA_LOCAL, RTA_OIF, RTA_PRIORITY, RTA_MULTIPATH = 1, 2, 4, 6, 9
 RT_TABLE_MAIN, RTN_UNICAST = 254, 1
@@ -100,6 +101,8 @@ class Links(Transport):
         :raises OSError: if the kernel refuses; nothing is then left.
         """
         common = u32(IFLA_MTU, mtu) if mtu is not None else b""
+        if peer is not None:  # else the kernel makes queues, and shows each in sysfs, for every processor there can be
+            common += u32(IFLA_NUM_TX_QUEUES, 1) + u32(IFLA_NUM_RX_QUEUES, 1)
         info = text(IFLA_INFO_KIND, kind)
         if peer is not None:
             other = _IFINFOMSG.pack(0, 0, 0, 0, 0) + text(IFLA_IFNAME, peer) + common

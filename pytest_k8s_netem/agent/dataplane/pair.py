@@ -50,6 +50,10 @@ class Pair:
         return link.unsent
 
 
+NONE = Pair("", "", 0)
+"""Devices that are not made (yet)."""
+
+
 def make(netlink: Netlink, interface: Interface, direction: Direction) -> Pair:
     """Make a pair for one side of an interface, up, and redirected to by nobody yet.
 
@@ -73,7 +77,6 @@ def make(netlink: Netlink, interface: Interface, direction: Direction) -> Pair:
         far_index = netlink.link(far).index
         for end in (index, far_index):
             netlink.without_ipv6(end)
-            netlink.add_clsact(end)
         _drop_all(netlink, far_index)
         if ingress:
             _receive_on(netlink, index, interface.index)
@@ -87,10 +90,12 @@ def make(netlink: Netlink, interface: Interface, direction: Direction) -> Pair:
 
 def _drop_all(netlink: Netlink, index: int) -> None:
     """Let the stack see nothing of what arrives; packet sockets come before this hook."""
+    netlink.add_clsact(index)
     netlink.add_filter(index, HOOK_INGRESS, _PRIORITY, "bpf", clsbpf.deciding(_TC_ACT_SHOT))
 
 
 def _receive_on(netlink: Netlink, index: int, target: int) -> None:
     """Let everything that arrives be received by another device."""
+    netlink.add_clsact(index)
     options = clsbpf.returning(ACCEPT) + mirred.redirect(clsbpf.ACT, target, received=True)
     netlink.add_filter(index, HOOK_INGRESS, _PRIORITY, "bpf", options)

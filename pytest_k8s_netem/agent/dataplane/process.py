@@ -36,26 +36,43 @@ class Process:
             worker.main(far, parent)
         far.close()
         self._control.settimeout(PATIENCE)
+        self._owed = 0
 
     @property
     def descriptor(self) -> int:
         """Becomes readable when the worker has died; nothing else is ever to be read there between requests."""
         return self._control.fileno()
 
-    def ask(self, op: str, sockets: Sequence[socket.socket] = (), **fields: Any) -> Any:
-        """Send a request with sockets beside it; return the answer.
+    def tell(self, op: str, sockets: Sequence[socket.socket] = (), **fields: Any) -> None:
+        """Send a request with sockets beside it, without waiting: a new worker has yet to start.
 
-        :raises OSError: if the worker is gone, hangs, or refuses (EINVAL, with its words).
+        :raises OSError: if the worker is gone. What it refuses is raised by the next :meth:`ask`.
         """
         message = json.dumps({"op": op, **fields}).encode()
         socket.send_fds(self._control, [message], [sock.fileno() for sock in sockets])
+        self._owed += 1
+
+    def ask(self, op: str, sockets: Sequence[socket.socket] = (), **fields: Any) -> Any:
+        """Send a request with sockets beside it; return the answer.
+
+        :raises OSError: if the worker is gone, hangs, or refuses (EINVAL, with its words), this or what it was told.
+        """
+        self.tell(op, sockets, **fields)
+        refused, found = "", {}
+        while self._owed:
+            found = self._answer()
+            refused = refused or found.get("error", "")
+        if refused:
+            raise OSError(errno.EINVAL, f"the sink's worker: {refused}")
+        return found["ok"]
+
+    def _answer(self) -> dict[str, Any]:
         answer = self._control.recv(self._limit)
+        self._owed -= 1  # not before: one that comes too late is not taken for the answer to the next request
         if not answer:
             raise BrokenPipeError(errno.EPIPE, "the sink's worker is gone")
-        found = json.loads(answer)
-        if "ok" not in found:
-            raise OSError(errno.EINVAL, f"the sink's worker: {found.get('error')}")
-        return found["ok"]
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
     def end(self) -> None:
         """Begin to end the worker, with all packets that it holds: the kernel takes its time to close its sockets."""

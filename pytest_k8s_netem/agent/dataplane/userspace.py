@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_k8s_netem.agent.dataplane.netlink import Netlink
-    from pytest_k8s_netem.agent.dataplane.pair import Pair
     from pytest_k8s_netem.agent.dataplane.removal import Ending
     from pytest_k8s_netem.model.capabilities import Interface
     from pytest_k8s_netem.model.impairment import Impairment
@@ -108,18 +107,13 @@ class UserspaceEngine:
         programs = _programs(classes, chosen)
         if len(interface.mac) != len("00:00:00:00:00:00"):
             raise _refused(interface.name, "has no Ethernet header, which this engine needs", chosen)
-        self.process = self.process or Process()  # starts while the devices are made
-        try:
-            ends = pair.make(self.netlink, interface, direction)
-        except OSError:
-            if not self._sinks:
-                self._end_worker()
-            raise
-        sink = UserspaceSink(self, next(self._numbers), ends, tuple(classes), chosen)
+        self.process = self.process or Process()  # starts, and makes its stages, while the devices are made
+        sink = UserspaceSink(self, next(self._numbers), tuple(classes), chosen)
         self._sinks.append(sink)
         try:
-            sink.shape(now[name] for name in used)
             self._give_stages(sink, now)
+            sink.pair = pair.make(self.netlink, interface, direction)
+            sink.shape(now[name] for name in used)
             self._give_ports(sink, interface, direction, programs)
         except BaseException:
             sink.close()
@@ -157,9 +151,12 @@ class UserspaceEngine:
 
         :raises OSError: if it is gone or refuses.
         """
+        return self._worker().ask(op, *args, **fields)
+
+    def _worker(self) -> Process:
         if self.process is None:
             raise BrokenPipeError(32, "the sink is closed")
-        return self.process.ask(op, *args, **fields)
+        return self.process
 
     def encoded(self, impairment: Impairment) -> Any:
         """An impairment for the worker; its tables are remembered by digest, by which the worker names them."""
@@ -170,7 +167,7 @@ class UserspaceEngine:
         return IMPAIRMENT.encode(impairment)
 
     def _give_stages(self, sink: UserspaceSink, now: Mapping[str, Impairment]) -> None:
-        """Share the stages that are there and hold what is wanted; make the others."""
+        """Share the stages that are there and hold what is wanted; tell of the others."""
         for name, stage in sink.stages.items():
             shared = self._stages.get(name)
             if shared is not None and (shared.told, shared.seed) == (now[name], stage.seed):
@@ -179,7 +176,7 @@ class UserspaceEngine:
                 counters = dict.fromkeys(COUNTERS, 0)
                 shared = self._stages[name] = Shared(next(self._numbers), stage.seed, now[name])
                 seed = int.from_bytes(os.urandom(8)) if stage.seed is None else stage.seed
-                self.ask("stage", stage=shared.number, seed=seed, impairment=self.encoded(now[name]))
+                self._worker().tell("stage", stage=shared.number, seed=seed, impairment=self.encoded(now[name]))
             shared.joined[sink.number] = counters
             sink.shared[name] = shared
 
@@ -189,7 +186,7 @@ class UserspaceEngine:
         far, ingress = sink.pair.far, direction is Direction.INGRESS
         with sockets.inside(self._namespace):
             with sockets.sender(far if ingress else interface.name, marked=ingress) as target:
-                self.ask("sink", (target,), sink=sink.number)
+                self._worker().tell("sink", (target,), sink=sink.number)
             for entry in sink.classes:
                 if entry.stages:
                     numbers = [sink.shared[name].number for name in entry.stages]
@@ -216,14 +213,14 @@ class UserspaceEngine:
 class UserspaceSink:
     """One side of an interface: a veth pair, and its classes in the worker.
 
-    :ivar shared: this side's stages as they are in the worker, by id.
+    :ivar pair: its devices, once they are made. :ivar shared: this side's stages as they are in the worker, by id.
     """
 
     def __init__(
-        self, engine: UserspaceEngine, number: int, ends: Pair, classes: tuple[Class, ...], stages: dict[str, Stage]
+        self, engine: UserspaceEngine, number: int, classes: tuple[Class, ...], stages: dict[str, Stage]
     ) -> None:
         self.number = number
-        self.pair = ends
+        self.pair = pair.NONE
         self.classes = classes
         self.stages = stages
         self.shared: dict[str, Shared] = {}
@@ -286,9 +283,11 @@ class UserspaceSink:
         """Begin to remove the devices, packets that wait with them; what is gone already is no error."""
         if self._left is None:
             worker = self._engine.drop(self)
-            removal = Removal(self._engine.netlink, self.pair.near_index)
-            self._engine.endings.add(removal)
-            self._left = [removal] if worker is None else [removal, worker]
+            self._left = [] if worker is None else [worker]
+            if self.pair is not pair.NONE:
+                removal = Removal(self._engine.netlink, self.pair.near_index)
+                self._engine.endings.add(removal)
+                self._left.append(removal)
 
     def gone(self) -> bool:
         """Whether the devices are gone, and the worker where it went with them."""

@@ -21,6 +21,7 @@ close    sink, stages [number]                          what waits in the sink i
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -45,6 +46,8 @@ MAX_MESSAGE = 1 << 20
 _PRIORITY = 10
 """SCHED_FIFO priority, where this user may have one."""
 _PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29
+_LIBC = ctypes.CDLL(None)
+"""Loaded before the fork: each page that a new worker writes is copied, which is most of the time it takes to start."""
 
 
 class Worker:
@@ -138,10 +141,11 @@ class Worker:
                 self._ready.unregister(source)
                 del self._ports[source.fileno()]
         for number in request["stages"]:
-            del self._stages[number]
+            self._stages.pop(number, None)  # it was refused, if it is not there
+        leave = self._exits.pop(request["sink"], None)  # not there if the devices could not be made
         # Closing a packet socket waits for RCU, tens of milliseconds: not while others' packets are due.
-        sockets = [self._exits.pop(request["sink"]).socket, *(source for port in gone for source in port.sources)]
-        _thread.start_new_thread(_close, (sockets,))
+        sockets = [source for port in gone for source in port.sources]
+        _thread.start_new_thread(_close, ([*sockets, leave.socket] if leave else sockets,))
 
     def _of(self, sink: int) -> list[Port]:
         return list(dict.fromkeys(port for port in self._ports.values() if port.sink == sink))
@@ -194,6 +198,4 @@ def _be_prompt() -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value))
+    _LIBC.prctl(option, ctypes.c_ulong(value))
