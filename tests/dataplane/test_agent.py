@@ -309,7 +309,7 @@ def test_an_old_agent_takes_nothing_of_a_new_one_along(agent: Any, pod: Any, eng
     """A killed run's agent can live until its lease ends, when the next run has impaired the same pod already."""
     before = pod.state()
     old = agent.owner()
-    old.impose(plan_of(engine, slow(50), EGRESS, INGRESS, ttl=1.0 if end == "lease" else None))
+    old.impose(plan_of(engine, slow(50), EGRESS, INGRESS, ttl=60.0 if end == "lease" else None))
     new = kit.Agent()
     try:
         new.target("pod", pod)
@@ -318,6 +318,7 @@ def test_an_old_agent_takes_nothing_of_a_new_one_along(agent: Any, pod: Any, eng
         if end == "request":
             old.ok("heal", target="pod")
         elif end == "lease":
+            old.ok("renew", ttl=0.1)  # over only now, however long the new one took to start
             old.event("healed")
         else:
             assert agent.end() == 0
