@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +30,20 @@ PROGRAM = Path(pytest_k8s_netem.__file__).parent / "agent" / "__main__.py"
 """Of the package that is tested: what is installed, not what lies beside these tests."""
 PATIENCE = 30.0
 """s: no answer within it fails a test; nothing is asserted about how much sooner it comes."""
+
+
+def alone(folder: Path) -> Path:
+    """A copy of the program as it ships: nothing else of ours, and no folder above it that its user may not enter.
+
+    In a guest, root without capabilities cannot read a home that only its owner can.
+    """
+    source, copy = PROGRAM.parents[1], folder / "pytest_k8s_netem"
+    copy.mkdir()
+    (copy / "__init__.py").touch()
+    shutil.copy(source / "errors.py", copy)
+    for room in ("agent", "model"):
+        shutil.copytree(source / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy / "agent" / "__main__.py"
 
 
 def wait_for(what: str, condition: Callable[[], Any]) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import statistics
@@ -581,7 +580,7 @@ CONFINED = ("setpriv", "--no-new-privs", "--bounding-set", "-all,+net_admin,+net
 
 def test_the_agent_in_a_container_outlives_its_relays(pod: Any, engine: str, tmp_path: Path) -> None:
     before, path = pod.state(), str(tmp_path / "keeper")
-    program = [sys.executable, "-I", "-S", str(kit.PROGRAM)]
+    program = [sys.executable, "-I", "-S", str(kit.alone(tmp_path))]
     keep = pod.enter(*CONFINED, *program, "keep", "--socket", path)
     keeper = subprocess.Popen(keep, env={**os.environ, "NETEM_TARGET": "pod"})
     lines = []
@@ -624,7 +623,7 @@ def test_the_agent_in_a_container_outlives_its_relays(pod: Any, engine: str, tmp
 
 def test_a_gate_opens_for_whoever_has_read_the_addresses(pod: Any, tmp_path: Path) -> None:
     """As the kubelet and the controller start its two sides in a pod's sidecar."""
-    program, file = [sys.executable, "-I", "-S", str(kit.PROGRAM)], tmp_path / "ready"
+    program, file = [sys.executable, "-I", "-S", str(kit.alone(tmp_path))], tmp_path / "ready"
     waiting = subprocess.Popen(pod.enter(*CONFINED, *program, "wait", "--file", str(file), "--within", "600"))
     attend = pod.enter(*CONFINED, *program, "attend", "--file", str(file))
     try:
@@ -648,7 +647,7 @@ def test_a_gate_opens_by_itself(tmp_path: Path) -> None:
 
 def test_an_idle_agent_ends_by_itself_but_never_with_a_plan_in_force(pod: Any, tmp_path: Path) -> None:
     before, path = pod.state(), str(tmp_path / "keeper")
-    program = [sys.executable, "-I", "-S", str(kit.PROGRAM)]
+    program = [sys.executable, "-I", "-S", str(kit.alone(tmp_path))]
     keeper = subprocess.Popen(pod.enter(*CONFINED, *program, "keep", "--socket", path, "--idle", "1"))
     line = None
     try:
@@ -670,19 +669,14 @@ def test_an_idle_agent_ends_by_itself_but_never_with_a_plan_in_force(pod: Any, t
 
 
 def test_the_shipped_set_alone_answers_hello(tmp_path: Path) -> None:
-    source, alone = kit.PROGRAM.parents[1], tmp_path / "pytest_k8s_netem"
-    alone.mkdir()
-    (alone / "__init__.py").touch()
-    shutil.copy(source / "errors.py", alone)
-    for room in ("agent", "model"):
-        shutil.copytree(source / room, alone / room, ignore=shutil.ignore_patterns("__pycache__"))
-    agent = kit.Agent(alone / "agent" / "__main__.py")
+    program = kit.alone(tmp_path)
+    agent = kit.Agent(program)
     try:
         said = agent.session().ok("hello", role="guest")
         assert said["agent"] == "pytest-k8s-netem"
         assert said["capabilities"]["engines"]
         mapped = Path(f"/proc/{agent.process.pid}/cmdline").read_text()
-        assert str(alone) in mapped
+        assert str(program) in mapped
     finally:
         agent.close()
 
