@@ -183,8 +183,9 @@ class Scripts:
             await script.process.kill(signal.SIGTERM)
             with suppress(TimeoutError):
                 await asyncio.wait_for(script.process.wait(), GRACE)
-        with suppress(NetemError):
+        with suppress(NetemError, TimeoutError):
             await script.process.kill(signal.SIGKILL)
+            await asyncio.wait_for(script.process.wait(), GRACE)  # what is killed goes a moment later
         script.document.unlink(missing_ok=True)
 
     async def _gone(self, name: str, obj: Object | None) -> None:
