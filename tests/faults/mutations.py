@@ -243,8 +243,8 @@ ON_THE_KERNEL_ENGINE = (
     Mutation(
         "a set of filters that is held though one is gone",
         "agent/dataplane/hooked.py",
-        "held = self._seen and (shared.filters, shared.target) == (len(self.networks), self.target)",
-        "held = self._seen",
+        "held = self._compared and (shared.filters, shared.target) == (len(self.networks), self.target)",
+        "held = self._compared",
         (FLOWER + "test_one_filter_less_is_not_held",),
     ),
 )

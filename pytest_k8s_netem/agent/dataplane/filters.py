@@ -91,12 +91,8 @@ def ours(netlink: Netlink, index: int, direction: Direction) -> list[Filter]:
 
     :raises OSError: if the kernel refuses.
     """
-    found: dict[tuple[int, int], Filter] = {}
-    for entry in netlink.filters(index, HOOKS[direction]):
-        key = (entry.priority, entry.handle if entry.kind == "bpf" else 0)
-        if key not in found and is_ours(entry):
-            found[key] = replace(entry, handle=key[1])
-    return list(found.values())
+    found = [entry for entry in netlink.filters(index, HOOKS[direction]) if is_ours(entry)]
+    return [replace(entry, handle=0) if entry.kind == "flower" else entry for entry in found]
 
 
 def clear(netlink: Netlink, index: int) -> None:

@@ -82,7 +82,7 @@ class ByAddress:
     direction: Direction
     target: int
     action: int = field(default_factory=names.handle)
-    _seen: bool = False
+    _compared: bool = False
 
     def add(self, netlink: Netlink) -> None:
         """Install them, the first alone: with it the place and the action are this one's.
@@ -109,8 +109,8 @@ class ByAddress:
         if not self._is_place_ours(netlink):
             return ClassObserved()
         shared = mirred.of_action(netlink.action(mirred.KIND, self.action))
-        self._seen = self._seen or self._is_whole(netlink)
-        held = self._seen and (shared.filters, shared.target) == (len(self.networks), self.target)
+        self._compared = self._compared or self._is_whole(netlink)
+        held = self._compared and (shared.filters, shared.target) == (len(self.networks), self.target)
         return ClassObserved(held, shared.counted.packets, shared.counted.bytes)
 
     def remove(self, netlink: Netlink) -> None:

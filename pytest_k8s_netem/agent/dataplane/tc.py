@@ -6,7 +6,7 @@ import errno
 import struct
 
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, by_type, nested, number, string, text, u32
-from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Transport
+from pytest_k8s_netem.agent.dataplane.transport import NLM_F_CREATE, NLM_F_EXCL, Transport
 from pytest_k8s_netem.agent.early import socket
 from pytest_k8s_netem.model.frozen import frozen
 
@@ -158,15 +158,12 @@ class TrafficControl(Transport):
         *,
         protocol: int = ETH_P_ALL,
         handle: int = 0,
-        replace: bool = False,
     ) -> None:
         """Add a filter; ``options`` is the payload of TCA_OPTIONS, ``protocol`` the ether type it sees.
 
         :raises OSError: if the kernel refuses.
         """
-        flags = NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-        entry = Filter(index, parent, priority, protocol, handle, kind)
-        self.request(RTM_NEWTFILTER, _place(entry) + attribute(TCA_OPTIONS, options), flags)
+        self.add_filters([Filter(index, parent, priority, protocol, handle, kind, options)])
 
     def add_filters(self, entries: Sequence[Filter]) -> None:
         """Add many, in their order, many a request.
