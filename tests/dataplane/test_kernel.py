@@ -48,6 +48,9 @@ COUNTED = Match(protocols=Ranges.of(UDP), remote_ports=Ranges.of(4001))
 """What :func:`send` sends, and nothing that a kernel says by itself."""
 HERE, THERE = "10.66.0.1", "10.66.0.2"
 LIMIT = 20_000
+ETHERNET, MTU = 14, 1500
+"""Bytes of a frame's header, and what it may carry."""
+ETH_P_IP, SO_RCVBUFFORCE = 0x0800, 33
 
 
 def fresh() -> int:
@@ -78,7 +81,7 @@ class Bed:
         with entered(namespace):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sockets.append(sock)
-        sock.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
         sock.bind((HERE if namespace == self.near else THERE, port))
         sock.settimeout(10)
         return sock
@@ -342,10 +345,15 @@ def test_tables_shape_the_jitter_and_can_be_left(bed: Bed) -> None:
 
 
 def test_loss_acts_on_packets_not_on_superpackets(bed: Bed) -> None:
-    """TCP over a sink that loses: each segment is counted, none is longer than the MTU allows."""
+    """TCP over a sink that loses: each segment is counted, none is longer at the peer than the MTU allows."""
     sink = bed.impair({"s": Impairment(delay=MILLISECOND, loss=Bernoulli(0.01), limit=LIMIT)})
     with entered(bed.far):
         server = socket.create_server((THERE, 4005))
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
+    bed.sockets.append(tap)
+    tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+    tap.bind(("far0", ETH_P_IP))
+    tap.setblocking(False)
     with entered(bed.near):
         client = socket.socket()
     client.connect((THERE, 4005))
@@ -359,6 +367,12 @@ def test_loss_acts_on_packets_not_on_superpackets(bed: Bed) -> None:
         with contextlib.suppress(BlockingIOError):
             sent += client.send(bytes(min(65536, total - sent))) if sent < total else 0
         left -= len(accepted.recv(1 << 20))
+    lengths = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            lengths.append(tap.recv_into(bytearray(1), 0, socket.MSG_TRUNC))
+    assert len(lengths) >= total / 1448
+    assert max(lengths) <= ETHERNET + MTU
     seen = sink.read()["s"]
     packets = seen.passed + seen.dropped
     assert packets >= total / 1448
