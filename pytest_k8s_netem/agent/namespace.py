@@ -6,6 +6,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ctypes
     from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
@@ -73,10 +74,15 @@ class entered:  # noqa: N801 - reads as a statement; contextlib would be importe
             os.close(self._home)
 
 
+_LIBC: list[ctypes.CDLL] = []
+"""Loaded with its first call, once."""
+
+
 def _call(name: str, *arguments: int) -> None:
     import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments) != 0:
+    if not _LIBC:
+        _LIBC.append(ctypes.CDLL(None, use_errno=True))
+    if getattr(_LIBC[0], name)(*arguments) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_k8s_netem.agent.dataplane.engine import Engine
     from pytest_k8s_netem.agent.dataplane.tc import Filter
     from pytest_k8s_netem.agent.ground import Hooked
+    from pytest_k8s_netem.agent.spares import Spares
     from pytest_k8s_netem.model.capabilities import Interface
     from pytest_k8s_netem.model.observed import ClassObserved
     from pytest_k8s_netem.model.plan import Class
@@ -32,11 +33,13 @@ class Netns:
     """One network namespace, by its descriptor, which it owns.
 
     :param classifiers: asked for the kinds of filters that this kernel has, once filters are to be installed.
+    :param spares: idle workers for the user-space engine.
     :raises OSError: if it cannot be entered; the descriptor is then closed.
     """
 
-    def __init__(self, fd: int, classifiers: Callable[[], Collection[str]]) -> None:
+    def __init__(self, fd: int, classifiers: Callable[[], Collection[str]], spares: Spares) -> None:
         self.fd = fd
+        self._spares = spares
         self._classifiers = classifiers
         try:
             with entered(fd):
@@ -184,7 +187,7 @@ class Netns:
             return KernelEngine(self.netlink)
         from pytest_k8s_netem.agent.dataplane.userspace import UserspaceEngine
 
-        return UserspaceEngine(self.netlink, self.fd)
+        return UserspaceEngine(self.netlink, self.fd, self._spares)
 
     def leave(self) -> None:
         """Release engines, remove each clsact that was not there before and holds nobody's filters."""

@@ -8,6 +8,7 @@ import sys
 from pytest_k8s_netem.agent.early import signal, socket
 from pytest_k8s_netem.agent.keeper import Keeper
 from pytest_k8s_netem.agent.loop import Loop
+from pytest_k8s_netem.agent.spares import Spares
 from pytest_k8s_netem.agent.stream import Stream
 from pytest_k8s_netem.model.greeting import INTERFACE
 
@@ -98,6 +99,7 @@ class Service:
         self.loop = Loop()
         self.keeper = Keeper(self.loop, lambda: _judged(trial), lingers)
         self._trial = trial
+        self._spares = Spares(self.loop)
         self.loop.after(REAPING, self._reap)
         self._leaving = False
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -109,6 +111,7 @@ class Service:
     def run(self) -> int:
         """Serve until the end; return the exit status."""
         self.loop.run()
+        self._spares.close()
         self.loop.close()
         return 0
 
@@ -160,7 +163,7 @@ class Service:
         """
         from pytest_k8s_netem.agent.netns import Netns
 
-        ground = Netns(fd, lambda: self.keeper.capabilities.classifiers)
+        ground = Netns(fd, lambda: self.keeper.capabilities.classifiers, self._spares)
         try:
             target = self.keeper.add(name, ground)
         except BaseException:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from ipaddress import ip_address
 
 import pytest
-from agentkit import Agent, Line, Namespace, pod_and_peer
+from agentkit import Agent, Line, Namespace, pod_and_peer, wait_for
 from figures import milliseconds, say, table
 
 from pytest_k8s_netem.model.impairment import MILLISECOND, Impairment
@@ -48,14 +49,16 @@ def until(owner: Line, number: int) -> None:
     owner.until("an answer", lambda frame: frame.get("id") == number)
 
 
-def ours(pod: Namespace, engine: str) -> dict[str, list[float]]:
-    """An agent that is in place, spoken to as the controller does."""
+def ours(pod: Namespace, engine: str, *, spare: bool = True) -> dict[str, list[float]]:
+    """An agent that is in place, spoken to as the controller does; without ``spare`` no worker waits for a plan."""
     agent = Agent()
     to_off, to_gone = [], []
     try:
         agent.target("pod", pod)
         owner = agent.owner()
         for at in range(ROUNDS + 3):
+            if not spare:
+                end_all(agent)
             wanted = plan(engine, milliseconds=100 + at)  # anew each time: nothing is remembered of the last
             applied = milliseconds(lambda wanted=wanted: owner.impose(wanted))
             numbers: list[int] = []
@@ -68,10 +71,19 @@ def ours(pod: Namespace, engine: str) -> dict[str, list[float]]:
             to_gone.append(to_off[-1] + milliseconds(lambda numbers=numbers: until(owner, numbers[0])))
     finally:
         agent.close()
+    if not spare:
+        return {f"{engine} engine, a worker forked each time: the same": to_off[3:]}
     return {
         f"{engine} engine: apply, read back, filters off": to_off[3:],
         f"{engine} engine: apply, read back, all gone": to_gone[3:],
     }
+
+
+def end_all(agent: Agent) -> None:
+    """Kill the agent's children, and wait until it has noticed."""
+    for child in agent.children():
+        os.kill(child, signal.SIGKILL)
+    wait_for("no child", lambda: not agent.children())
 
 
 def tc(pod: Namespace, *, netem: bool) -> list[float]:
@@ -114,7 +126,7 @@ def _has_netem() -> bool:
 def test_apply_read_back_and_heal() -> None:
     netem = _has_netem()
     with pod_and_peer() as (pod, _):
-        rows = ours(pod, "userspace") | (ours(pod, "kernel") if netem else {})
+        rows = ours(pod, "userspace") | ours(pod, "userspace", spare=False) | (ours(pod, "kernel") if netem else {})
         rows[f"tc -batch, tc show, tc del ({'netem' if netem else 'pfifo for want of netem'})"] = tc(pod, netem=netem)
         if netem and shutil.which("tcset"):
             rows["tcset, tcshow, tcdel"] = tcset(pod)

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pytest_k8s_netem.agent.dataplane import filters, names
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.userspace import UserspaceEngine, UserspaceSink
+from pytest_k8s_netem.agent.loop import Loop
 from pytest_k8s_netem.agent.namespace import current, enter, entered, unshare
+from pytest_k8s_netem.agent.spares import Spares
 from pytest_k8s_netem.model.impairment import Impairment
 from pytest_k8s_netem.model.match import Match
 from pytest_k8s_netem.model.plan import Class, Direction, Stage
@@ -65,6 +67,7 @@ class Two:
     peer: int
     netlink: Netlink
     engine: UserspaceEngine
+    spares: Spares
     sockets: list[socket.socket] = field(default_factory=list)
 
     def socket(self, namespace: int, family: int = 4, kind: int = socket.SOCK_DGRAM) -> socket.socket:
@@ -122,6 +125,7 @@ class Two:
 
     def close(self) -> None:
         self.engine.close()
+        self.spares.close()
         for sock in self.sockets:
             sock.close()
         self.netlink.close()
@@ -138,7 +142,8 @@ def two() -> Iterator[Two]:
     _move(netlink, "peer0", peer)
     ip(peer, _PEER)
     netlink.add_clsact(next(i for i in netlink.interfaces() if i.name == "eth0").index)
-    made = Two(pod, peer, netlink, UserspaceEngine(netlink, pod))
+    spares = Spares(Loop())
+    made = Two(pod, peer, netlink, UserspaceEngine(netlink, pod, spares), spares)
     try:
         _until_reachable(made)
         yield made

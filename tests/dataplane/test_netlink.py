@@ -16,8 +16,10 @@ from pytest_k8s_netem.agent.capabilities import probe
 from pytest_k8s_netem.agent.dataplane import bpf, clsbpf, filters, names, offloads
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import HOOK_EGRESS
+from pytest_k8s_netem.agent.loop import Loop
 from pytest_k8s_netem.agent.namespace import current, enter, entered, unshare
 from pytest_k8s_netem.agent.netns import Netns
+from pytest_k8s_netem.agent.spares import Spares
 from pytest_k8s_netem.agent.trials import try_all
 from pytest_k8s_netem.model.match import EVERYTHING, TCP, Match
 from pytest_k8s_netem.model.peers import PeerSet
@@ -240,7 +242,7 @@ def test_a_starting_agent_leaves_devices_of_trials_to_the_child_that_makes_them(
     """Without a namespace of its own for them, that child tries in the very one which its agent clears."""
     left = netlink.add_link(names.device("ifb"), "ifb", alias=names.ALIAS)
     tried = netlink.add_link(names.device("try"), "veth", peer=names.device("peer"), alias=names.ALIAS)
-    ground = Netns(os.dup(space), lambda: probe().classifiers)
+    ground = Netns(os.dup(space), lambda: probe().classifiers, Spares(Loop()))
     ground.clear()
     indexes = {link.index for link in netlink.links()}
     assert left not in indexes
@@ -291,7 +293,7 @@ def test_a_device_keeps_the_length_of_its_queue(queue: int, space: int, netlink:
     """Docker makes its devices without one, and a clsact alone would give them one."""
     index = netlink.add_link("eth0", "veth", peer="far0", up=True)
     netlink.set_link(index, queue=queue)
-    ground = Netns(os.dup(space), lambda: probe().classifiers)
+    ground = Netns(os.dup(space), lambda: probe().classifiers, Spares(Loop()))
     [interface] = [one for one in ground.interfaces() if one.name == "eth0"]
     ground.ready(interface)
     assert netlink.link(index).queue == queue

@@ -484,6 +484,8 @@ class TestLife:
             pid = world.engine.process.pid
             assert sum(is_ours(link.name, link.alias) for link in world.netlink.links()) == 4
             close(*sinks, *sinks)
+            assert links(world) == before[0]
+            world.spares.close()
             assert not Path(f"/proc/{pid}").exists()
             assert (links(world), sorted(os.listdir("/proc/self/fd"))) == before
 
@@ -561,6 +563,39 @@ class TestLife:
             process._control.settimeout(10)
             assert sink.backlog() == 0
             assert sink.packets() == {"class-0": 0}
+
+    def test_the_next_plan_gets_the_same_worker_without_anything_of_the_last(self, world):
+        flow = Flow(world)
+        with world.impaired(Impairment(delay=200 * MILLISECOND), [(flow.match, ("stage",))]) as doomed:
+            worker = world.engine.process
+            flow.send(10)
+            while doomed.backlog() < 10:
+                time.sleep(0.001)
+        for _ in range(2):
+            with world.impaired(Impairment(delay=30 * MILLISECOND), [(flow.match, ("stage",))]) as sink:
+                assert world.engine.process is worker
+                seen = sink.read()["stage"]
+                assert (seen.passed, seen.backlog, sink.packets()) == (0, 0, {"class-0": 0})
+                flow.send(10, first=100)
+                assert flow.numbers() == list(range(100, 110))
+                assert sink.read()["stage"].passed == 10
+
+    def test_a_worker_that_hung_is_not_kept(self, world):
+        with world.impaired(Impairment(delay=1)) as sink:
+            process = world.engine.process
+            process._control.settimeout(0.01)
+            os.kill(process.pid, signal.SIGSTOP)
+            with pytest.raises(TimeoutError):
+                sink.packets()
+        assert not Path(f"/proc/{process.pid}").exists()
+        with world.impaired(Impairment(delay=1)):
+            assert world.engine.process is not process
+
+    def test_a_worker_that_has_refused_something_is_not_kept(self, world):
+        with world.impaired(Impairment(delay=1)):
+            process = world.engine.process
+            process.tell("read", stages=[999])
+        assert not Path(f"/proc/{process.pid}").exists()
 
     def test_an_interface_without_ethernet_is_refused(self, world):
         tun = replace(world.eth0(), name="tun0", mac="")

@@ -28,6 +28,7 @@ ENDS = "faults/test_run_ends.py::"
 
 KERNEL = "dataplane/test_kernel.py::"
 FLOWER = "dataplane/test_flower.py::"
+USERSPACE = "dataplane/test_userspace.py::"
 
 MUTATIONS = (
     # What a packet meets
@@ -67,6 +68,13 @@ MUTATIONS = (
         ("unit/test_fate.py::TestLimit",),
     ),
     # Healing
+    Mutation(
+        "packets that a worker takes along into the next plan",
+        "agent/dataplane/worker.py",
+        "drop(lambda entry: entry[2][0] in gone)",
+        "drop(lambda entry: False)",
+        (USERSPACE + "TestLife::test_the_next_plan_gets_the_same_worker_without_anything_of_the_last",),
+    ),
     Mutation(
         "a healing that forgets one device",
         "agent/drain.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import signal
 import socket
 from contextlib import suppress
@@ -21,7 +22,10 @@ PATIENCE = 2.0
 
 
 class Process:
-    """A running worker."""
+    """A running worker.
+
+    :ivar hung: whether it has ever kept somebody waiting in vain; it is then good for no other plan.
+    """
 
     def __init__(self) -> None:
         from pytest_k8s_netem.agent.dataplane import worker  # before the fork: the child imports nothing
@@ -37,11 +41,19 @@ class Process:
         far.close()
         self._control.settimeout(PATIENCE)
         self._owed = 0
+        self.hung = False
 
     @property
     def descriptor(self) -> int:
         """Becomes readable when the worker has died; nothing else is ever to be read there between requests."""
         return self._control.fileno()
+
+    @property
+    def lives(self) -> bool:
+        """Whether it can still be asked, as far as is known; asked between requests."""
+        poll = select.poll()  # select(2) takes no descriptor above 1023, and an agent of many pods has those
+        poll.register(self._control, select.POLLIN)
+        return not poll.poll(0)
 
     def tell(self, op: str, sockets: Sequence[socket.socket] = (), **fields: Any) -> None:
         """Send a request with sockets beside it, without waiting: a new worker has yet to start.
@@ -67,7 +79,11 @@ class Process:
         return found["ok"]
 
     def _answer(self) -> dict[str, Any]:
-        answer = self._control.recv(self._limit)
+        try:
+            answer = self._control.recv(self._limit)
+        except TimeoutError:
+            self.hung = True
+            raise
         self._owed -= 1  # not before: one that comes too late is not taken for the answer to the next request
         if not answer:
             raise BrokenPipeError(errno.EPIPE, "the sink's worker is gone")
@@ -83,3 +99,8 @@ class Process:
     def over(self) -> bool:
         """Whether the worker is gone."""
         return is_over(self.pid)
+
+    def wait(self) -> None:
+        """Wait until the worker that was ended is gone."""
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pytest_k8s_netem.agent.dataplane import pair, sockets
 from pytest_k8s_netem.agent.dataplane.assembler import TooLarge
 from pytest_k8s_netem.agent.dataplane.bpf import select
-from pytest_k8s_netem.agent.dataplane.process import Process
 from pytest_k8s_netem.agent.dataplane.removal import Endings, Removal
 from pytest_k8s_netem.errors import ImpairmentError
 from pytest_k8s_netem.model.observed import StageObserved
@@ -29,7 +28,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_k8s_netem.agent.dataplane.netlink import Netlink
+    from pytest_k8s_netem.agent.dataplane.process import Process
     from pytest_k8s_netem.agent.dataplane.removal import Ending
+    from pytest_k8s_netem.agent.spares import Spares
     from pytest_k8s_netem.model.capabilities import Interface
     from pytest_k8s_netem.model.impairment import Impairment
     from pytest_k8s_netem.model.plan import Class, Stage
@@ -73,16 +74,18 @@ class UserspaceEngine:
     """Sinks of one target.
 
     :param netlink: of the target's namespace. :param namespace: descriptor of that namespace.
+    :param spares: where a worker comes from, and goes once it has nothing to do.
     """
 
     name = "userspace"
 
-    def __init__(self, netlink: Netlink, namespace: int) -> None:
+    def __init__(self, netlink: Netlink, namespace: int, spares: Spares) -> None:
         self.netlink = netlink
         self.tables: dict[str | None, Table | None] = {None: None}
         self.process: Process | None = None
         self.endings = Endings()
         self._namespace = namespace
+        self._spares = spares
         self._sinks: list[UserspaceSink] = []
         self._stages: dict[str, Shared] = {}
         self._numbers = itertools.count(1)
@@ -107,7 +110,7 @@ class UserspaceEngine:
         programs = _programs(classes, chosen)
         if len(interface.mac) != len("00:00:00:00:00:00"):
             raise _refused(interface.name, "has no Ethernet header, which this engine needs", chosen)
-        self.process = self.process or Process()  # starts, and makes its stages, while the devices are made
+        self.process = self.process or self._spares.take()  # makes its stages while the devices are made
         sink = UserspaceSink(self, next(self._numbers), tuple(classes), chosen)
         self._sinks.append(sink)
         try:
@@ -121,30 +124,27 @@ class UserspaceEngine:
         return sink
 
     def close(self) -> None:
-        """Close what sinks are left, and the worker; wait until they are gone."""
+        """Close what sinks are left, and wait until they are gone."""
         for sink in tuple(self._sinks):
             sink.close()
-        self._end_worker()
         self.endings.wait()
 
     def drop(self, sink: UserspaceSink) -> Process | None:
-        """Forget a sink; the last one takes the worker with it, which is returned."""
+        """Forget a sink; the last one lets the worker go, which is returned if it ends."""
         if sink not in self._sinks:
             return None
         self._sinks.remove(sink)
-        forgotten = self._release(sink)
-        if not self._sinks:
-            return self._end_worker()
-        with suppress(OSError):  # a dead worker holds nothing
-            self.ask("close", sink=sink.number, stages=forgotten)
-        return None
-
-    def _end_worker(self) -> Process | None:
-        ended, self.process = self.process, None
-        if ended is not None:
-            ended.end()
-            self.endings.add(ended)
-        return ended
+        worker = self._worker()
+        closed = _closed(worker, sink.number, self._release(sink))
+        if self._sinks:
+            return None
+        self.process = None
+        if closed:
+            self._spares.put(worker)
+            return None
+        worker.end()
+        self.endings.add(worker)
+        return worker
 
     def ask(self, op: str, *args: Any, **fields: Any) -> Any:
         """Ask the worker.
@@ -311,6 +311,17 @@ class UserspaceSink:
 
     def _table(self, digest: str | None) -> Table | None:
         return self._engine.tables.get(digest, Table(f"unknown {digest}", ()))
+
+
+def _closed(worker: Process, sink: int, stages: Sequence[int]) -> bool:
+    """Let a worker drop what it holds of a sink; whether it says that it did: a dead one holds nothing."""
+    with suppress(OSError):
+        if worker.hung:  # it is not waited for again
+            worker.tell("close", sink=sink, stages=stages)
+            return False
+        worker.ask("close", sink=sink, stages=stages)
+        return True
+    return False
 
 
 def _programs(classes: Sequence[Class], stages: Mapping[str, Stage]) -> dict[str, bytes | None]:
