@@ -85,6 +85,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "netns": _netns,
     "netem": _netem,
     "flower": _flower,
+    "tun": lambda: "" if os.access("/dev/net/tun", os.R_OK | os.W_OK) else "no /dev/net/tun: modprobe tun",
     "uml": _uml,
     "redis": _program("redis-server", "redis-server", "valkey-compat-redis"),
     "postgres": _postgres,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from pytest_k8s_netem.agent.dataplane import filters
+from pytest_k8s_netem.agent.dataplane.blocks import Layout
 from pytest_k8s_netem.agent.dataplane.names import handle, is_ours, is_trial
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
 from pytest_k8s_netem.agent.dataplane.tc import GONE
@@ -118,7 +119,7 @@ class Netns:
         self, interface: Interface, direction: Direction, classes: Sequence[Class], redirects: Mapping[str, int]
     ) -> Hooked:
         index = interface.index
-        install = partial(filters.install, by_address="flower" in self._classifiers())
+        install = partial(filters.install, layout=Layout.of(interface.mac), by_address="flower" in self._classifiers())
         if direction is Direction.EGRESS:
             return install(self.netlink, index, direction, classes, redirects)
         marked = filters.let_marked_pass(self.netlink, index, self._handle)  # else what a sink hands back goes round

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import random
 import select
 import socket
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packets import MATCHES, PEERS, first_of, frames
+from packets import MATCHES, PEERS, address, first_of, frames, ipv4, peers
 
 from pytest_k8s_netem.agent.dataplane import bpf, filters
 from pytest_k8s_netem.agent.dataplane.assembler import Program
+from pytest_k8s_netem.agent.dataplane.blocks import ETHERNET_FRAMES, Layout
 from pytest_k8s_netem.agent.dataplane.netlink import Netlink
-from pytest_k8s_netem.agent.namespace import current, enter, unshare
-from pytest_k8s_netem.model.match import EVERYTHING, TCP, Match
+from pytest_k8s_netem.agent.namespace import current, enter, entered, unshare
+from pytest_k8s_netem.model.match import EVERYTHING, TCP, UDP, Match
 from pytest_k8s_netem.model.peers import PeerSet
 from pytest_k8s_netem.model.plan import Class, Direction
 from pytest_k8s_netem.model.ranges import Ranges
@@ -28,9 +31,11 @@ pytestmark = [pytest.mark.needs("root"), pytest.mark.needs("netns")]
 
 ETH_P_ALL = 0x0003
 SO_ATTACH_FILTER = 26
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 LISTS = st.lists(st.lists(MATCHES, min_size=1, max_size=3), min_size=1, max_size=4)
 STRANGERS = PeerSet(Ranges.of(*random.Random(4).sample(range(11 << 24, 12 << 24), 5000)))
 """More single addresses than a program has instructions, none of them in a frame."""
+VERSIONS = {b"\x08\x00": 4, b"\x86\xdd": 6}
 FRAMES = st.lists(frames(), min_size=1, max_size=12)
 IN_THE_KERNEL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -42,13 +47,15 @@ class Wire:
         home = current()
         unshare()
         self.netlink = Netlink.open()
-        near = self.netlink.add_link("near", "veth", peer="far")
+        self.near = self.netlink.add_link("near", "veth", peer="far")
         self.far = self.netlink.link("far").index
         self.sink = self.netlink.add_link("sink", "ifb")
-        for index in (near, self.far, self.sink):
+        for index in (self.near, self.far, self.sink):
             self.netlink.without_ipv6(index)
             self.netlink.set_link(index, up=True)
-        self.netlink.add_clsact(self.far)
+        for index in (self.near, self.far):
+            self.netlink.add_clsact(index)
+        self.namespace = current()
         self.input = self.socket("near")
         self.spare = [self.socket("far") for _ in range(8)]
         enter(home)
@@ -76,12 +83,41 @@ class Wire:
     def close(self) -> None:
         for sock in (self.input, *self.spare):
             sock.close()
+        os.close(self.namespace)
         self.netlink.close()
+
+
+class Tunnel:
+    """A tun device beside a wire: what is written to it, without anything before the network header, arrives there."""
+
+    def __init__(self, wire: Wire) -> None:
+        with entered(wire.namespace):
+            self._descriptor = os.open("/dev/net/tun", os.O_RDWR)
+            fcntl.ioctl(self._descriptor, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
+        found = wire.netlink.link("tun0")
+        self.index, self.layout = found.index, Layout.of(found.mac)
+        wire.netlink.without_ipv6(self.index)
+        wire.netlink.set_link(self.index, up=True)
+        wire.netlink.add_clsact(self.index)
+
+    def send(self, frame: bytes) -> None:
+        """Let the packet of an Ethernet frame arrive."""
+        os.write(self._descriptor, frame[14:])
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
     made = Wire()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def tunnel(wire: Wire) -> Iterator[Tunnel]:
+    made = Tunnel(wire)
     yield made
     made.close()
 
@@ -142,14 +178,49 @@ def test_sets_that_no_program_holds_are_taken_likewise(
 
 
 @IN_THE_KERNEL
+@given(LISTS, FRAMES, st.sampled_from(Direction))
+def test_filters_take_what_their_class_takes_first(
+    wire: Wire, groups: list[list[Match]], frames: list[bytes], direction: Direction
+) -> None:
+    index = wire.near if direction is Direction.EGRESS else wire.far
+    assert_taken(wire, index, listing([*groups, [EVERYTHING]], direction), frames, wire.input.send)
+
+
+@pytest.mark.needs("tun")
+@IN_THE_KERNEL
 @given(LISTS, FRAMES)
-def test_filters_take_what_their_class_takes_first(wire: Wire, groups: list[list[Match]], frames: list[bytes]) -> None:
+def test_packets_of_a_tunnel_are_taken_likewise(
+    wire: Wire, tunnel: Tunnel, groups: list[list[Match]], frames: list[bytes]
+) -> None:
+    """The device tells IPv4 from IPv6 by the header's first bits."""
+    sent = [frame for frame in frames if frame[14:] and VERSIONS.get(frame[12:14]) == frame[14] >> 4]
     classes = listing([*groups, [EVERYTHING]], Direction.INGRESS)
+    assert_taken(wire, tunnel.index, classes, sent, tunnel.send, tunnel.layout)
+
+
+@pytest.mark.needs("tun")
+def test_the_shortest_packet_of_a_tunnel_is_taken(wire: Wire, tunnel: Tunnel) -> None:
+    """It is shorter than the headers of the same packet in an Ethernet frame."""
+    datagram = ipv4(UDP, struct.pack("!HHHH", 40000, 53, 8, 0), address("10.0.0.1"), address("10.0.0.2"))
+    asked = Match(remote=peers("10.0.0.1/32"), local_ports=Ranges.of(53))
+    classes = listing([[asked], [EVERYTHING]], Direction.INGRESS)
+    assert_taken(wire, tunnel.index, classes, [datagram], tunnel.send, tunnel.layout)
+
+
+def assert_taken(
+    wire: Wire,
+    index: int,
+    classes: list[Class],
+    frames: list[bytes],
+    send: Callable[[bytes], object],
+    layout: Layout = ETHERNET_FRAMES,
+) -> None:
+    """Each frame is counted by the first class that takes it."""
     redirects = {entry.id: wire.sink for entry in classes}
-    hooked = filters.install(wire.netlink, wire.far, Direction.INGRESS, classes, redirects)
+    hooked = filters.install(wire.netlink, index, classes[0].direction, classes, redirects, layout=layout)
     try:
         for frame in frames:
-            wire.input.send(frame)
+            send(frame)
         counted = counts(hooked, len(frames))
     finally:
         hooked.remove()

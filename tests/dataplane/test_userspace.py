@@ -553,7 +553,7 @@ class TestLife:
             assert process.ask("backlog", sink=sink.number) == 0
 
     def test_an_answer_that_comes_too_late_is_not_taken_for_another(self, world):
-        with world.impaired(Impairment(delay=1)) as sink:
+        with world.impaired(Impairment(delay=1), [(Flow(world).match, ("stage",))]) as sink:
             process = world.engine.process
             process._control.settimeout(0.01)
             os.kill(process.pid, signal.SIGSTOP)

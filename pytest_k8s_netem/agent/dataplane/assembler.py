@@ -18,7 +18,7 @@ SHIFT_RIGHT, SHIFT_RIGHT_X = 0x74, 0x7C
 JUMP, JEQ, JGT, JGE, JSET, JGE_X, RETURN = 0x05, 0x15, 0x25, 0x35, 0x45, 0x3D, 0x06
 
 NETWORK = 0xFFF00000
-"""SKF_NET_OFF: offsets from here count from the network header, the same at every hook and on packet sockets."""
+"""SKF_NET_OFF: offsets from here count from the network header, wherever a frame begins."""
 PROTOCOL, MARK = 0xFFFFF000, 0xFFFFF014
 """SKF_AD_OFF + SKF_AD_PROTOCOL (the ether type), + SKF_AD_MARK."""
 ACCEPT, REJECT = 0xFFFFFFFF, 0

@@ -6,7 +6,7 @@ have. A load behind the end of a frame would end the program, so each load is gu
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pytest_k8s_netem.agent.dataplane.assembler import (
     ACCEPT,
@@ -57,13 +57,38 @@ if TYPE_CHECKING:
 
 ALL = 0x0003
 """ETH_P_ALL: frames of every ether type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What stands before the network header in the frames of a device.
+
+    :ivar network: the network header's offset, as a load names it. :ivar octets: how many bytes a frame has before it.
+    """
+
+    network: int
+    octets: int
+
+    @classmethod
+    def of(cls, mac: str) -> Layout:
+        """What the frames of a device with such an address, or none (""), look like."""
+        return ETHERNET_FRAMES if len(mac) == len("00:00:00:00:00:00") else OTHER_FRAMES
+
+
+ETHERNET_FRAMES = Layout(ETHERNET, ETHERNET)
+"""Absolute offsets, the same at every hook and on packet sockets, are read by the program itself, not by a function
+that it calls (convert_bpf_ld_abs of net/core/filter.c): a third of what a short program takes."""
+OTHER_FRAMES = Layout(NETWORK, 0)
+"""Of a tunnel, say: mostly there is nothing before the network header."""
 _NEXT, _PROTOCOL, _REMOTE_PORT, _LOCAL_PORT, _DISCOVERY = range(5)
 """Words of scratch memory."""
 _NO_PROTOCOL, _NO_PORT = 0x100, 0x10000
 _HEADER = {IPV4: 20, IPV6: 40}
 
 
-def compile_rules(rules: Sequence[Rule], ether_type: int, direction: Direction) -> Program:
+def compile_rules(
+    rules: Sequence[Rule], ether_type: int, direction: Direction, layout: Layout = ETHERNET_FRAMES
+) -> Program:
     """A program that gives the verdict of the first rule whose match takes the frame; of none: rejected.
 
     :raises TooLarge: if it has more than :data:`~assembler.MAX_INSTRUCTIONS`.
@@ -71,7 +96,8 @@ def compile_rules(rules: Sequence[Rule], ether_type: int, direction: Direction) 
     program, accept, reject = Assembler(), Label(), Label()
 
     def block(kind: int) -> None:
-        Block(program, [rule for rule in rules if reaches(rule[0], kind)], kind, direction, (accept, reject)).write()
+        reaching = [rule for rule in rules if reaches(rule[0], kind)]
+        Block(program, reaching, kind, direction, layout=layout, ends=(accept, reject)).write()
 
     if ether_type == ALL:
         starts = {IPV4: Label(), IPV6: Label()}
@@ -123,12 +149,15 @@ class Block:
         rules: Sequence[Rule],
         ether_type: int,
         direction: Direction,
+        *,
+        layout: Layout,
         ends: tuple[Label, Label],
     ) -> None:
         self.program = program
         self.rules = rules
         self.ether_type = ether_type
         self.egress = direction is Direction.EGRESS
+        self.network, self.octets = layout.network, layout.octets
         self.accept, self.reject = ends
         self.ask_label = Label()
         matches = [match for match, _verdict in rules]
@@ -152,7 +181,7 @@ class Block:
             return
         whole = Label()
         self.program.emit(LD_LENGTH)
-        self.program.jump(JGE, ETHERNET + _HEADER[self.ether_type], taken=whole)
+        self.program.jump(JGE, self.octets + _HEADER[self.ether_type], taken=whole)
         verdict = next((verdict for match, verdict in self.rules if bare(match)), False)
         self.program.goto(self.accept if verdict else self.reject)
         self.program.place(whole)
@@ -168,23 +197,23 @@ class Block:
 
     def _guard(self, octets: int) -> None:
         """Go on only if ``octets`` bytes behind the network header's offset X are in the frame."""
-        self.program.emits((LD_LENGTH, 0), (SUB, ETHERNET + octets))
+        self.program.emits((LD_LENGTH, 0), (SUB, self.octets + octets))
         self.program.jump(JGE_X, 0, missed=self.ask_label)
 
     def _read_ipv4(self) -> None:
         program = self.program
-        program.emits((LD_BYTE, NETWORK + 9), (STORE, _PROTOCOL))
+        program.emits((LD_BYTE, self.network + 9), (STORE, _PROTOCOL))
         if not self._ports:
             return
         self._require_ports()
-        program.emit(LD_HALF, NETWORK + 6)
+        program.emit(LD_HALF, self.network + 6)
         program.jump(JSET, 0x1FFF, taken=self.ask_label)
-        program.emits((LD_BYTE, NETWORK), (AND, 15), (SHIFT_LEFT, 2), (TAX, 0))
+        program.emits((LD_BYTE, self.network), (AND, 15), (SHIFT_LEFT, 2), (TAX, 0))
         self._read_ports()
 
     def _read_ipv6(self) -> None:
         program = self.program
-        program.emits((LDX_IMMEDIATE, 40), (LD_BYTE, NETWORK + 6))
+        program.emits((LDX_IMMEDIATE, 40), (LD_BYTE, self.network + 6))
         found = Label()
         for _ in range(MAX_EXTENSION_HEADERS):
             self._skip_extension(found)
@@ -208,12 +237,12 @@ class Block:
         for label, add, shift in ((extension, 1, 3), (authentication, 2, 2)):
             program.place(label)
             self._next_header()
-            program.emits((LD_BYTE_X, NETWORK + 1), (ADD, add), (SHIFT_LEFT, shift), (ADD_X, 0), (TAX, 0))
+            program.emits((LD_BYTE_X, self.network + 1), (ADD, add), (SHIFT_LEFT, shift), (ADD_X, 0), (TAX, 0))
             program.emit(LD_MEMORY, _NEXT)
             program.goto(following)
         program.place(fragment)
         self._next_header()
-        program.emit(LD_HALF_X, NETWORK + 2)
+        program.emit(LD_HALF_X, self.network + 2)
         first = Label()
         program.jump(JSET, 0xFFF8, missed=first)
         program.emits((LD_MEMORY, _NEXT), (STORE, _PROTOCOL))
@@ -224,14 +253,14 @@ class Block:
 
     def _next_header(self) -> None:
         self._guard(8)
-        self.program.emits((LD_BYTE_X, NETWORK), (STORE, _NEXT))
+        self.program.emits((LD_BYTE_X, self.network), (STORE, _NEXT))
 
     def _read_discovery(self) -> None:
         """With the protocol in A: note whether this is neighbour discovery; the protocol is in A again after it."""
         program, other = self.program, Label()
         program.jump(JEQ, ICMPV6, missed=other)
         self._guard(1)
-        program.emit(LD_BYTE_X, NETWORK)
+        program.emit(LD_BYTE_X, self.network)
         [(first, last)] = NEIGHBOUR_DISCOVERY
         program.jump(JGE, first, missed=self.ask_label)
         program.jump(JGT, last, taken=self.ask_label)
@@ -250,7 +279,7 @@ class Block:
         self._guard(4)
         words = (_LOCAL_PORT, _REMOTE_PORT) if self.egress else (_REMOTE_PORT, _LOCAL_PORT)
         for offset, word in zip((0, 2), words, strict=True):
-            self.program.emits((LD_HALF_X, NETWORK + offset), (STORE, word))
+            self.program.emits((LD_HALF_X, self.network + offset), (STORE, word))
 
     def _ask(self) -> None:
         for match, verdict in self.rules:
@@ -284,6 +313,6 @@ class Block:
 
     def _remote_loads(self) -> list[tuple[int, int]]:
         if self.ether_type == IPV4:
-            return [(LD_WORD, NETWORK + (16 if self.egress else 12))]
-        start = NETWORK + (24 if self.egress else 8)
+            return [(LD_WORD, self.network + (16 if self.egress else 12))]
+        start = self.network + (24 if self.egress else 8)
         return [(LD_WORD, start + at) for at in range(0, 16, 4)]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_k8s_netem.agent.dataplane.assembler import JEQ, LD_WORD, MARK, MAX_INSTRUCTIONS, Assembler, Label, TooLarge
-from pytest_k8s_netem.agent.dataplane.blocks import ALL, asks_for_addresses, compile_rules, finish, reaches
+from pytest_k8s_netem.agent.dataplane.blocks import (
+    ALL,
+    ETHERNET_FRAMES,
+    asks_for_addresses,
+    compile_rules,
+    finish,
+    reaches,
+)
 from pytest_k8s_netem.agent.dataplane.flower import Networks
 from pytest_k8s_netem.agent.dataplane.names import MARK as OUR_MARK
 from pytest_k8s_netem.model.match import IPV4, IPV6
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_k8s_netem.agent.dataplane.assembler import Program
+    from pytest_k8s_netem.agent.dataplane.blocks import Layout
     from pytest_k8s_netem.model.match import Match
     from pytest_k8s_netem.model.plan import Class, Direction
 
@@ -26,25 +34,27 @@ _MANY = 1000
 """Ranges for which filters of their own are worth it; fewer fit a program, if they are all that is asked for."""
 
 
-def compile_matches(matches: Sequence[Match], direction: Direction) -> list[Program]:
+def compile_matches(matches: Sequence[Match], direction: Direction, layout: Layout = ETHERNET_FRAMES) -> list[Program]:
     """Programs that together take exactly the union of the matches; each is for one ether type."""
-    return [program for kind in _ether_types(matches) for program in _fitting(matches, kind, direction)]
+    return [program for kind in _ether_types(matches) for program in _fitting(matches, kind, direction, layout)]
 
 
-def compile_parts(matches: Sequence[Match], direction: Direction) -> list[Program | Networks]:
+def compile_parts(
+    matches: Sequence[Match], direction: Direction, layout: Layout = ETHERNET_FRAMES
+) -> list[Program | Networks]:
     """Likewise; many IPv4 addresses for which one program is too small stand as networks instead."""
     parts: list[Program | Networks] = []
     for ether_type in _ether_types(matches):
         try:
-            parts.append(compile_rules([(match, True) for match in matches], ether_type, direction))
+            parts.append(compile_rules([(match, True) for match in matches], ether_type, direction, layout))
         except TooLarge as error:
             apart, others = _apart(matches) if ether_type == IPV4 else (None, matches)
             if apart is None:
-                parts += _several(matches, ether_type, direction, error.instructions)
+                parts += _several(matches, ether_type, direction, layout, error.instructions)
                 continue
             parts.append(apart)
             if others:
-                parts += _fitting(others, ether_type, direction)
+                parts += _fitting(others, ether_type, direction, layout)
     return parts
 
 
@@ -87,15 +97,17 @@ def _apart(matches: Sequence[Match]) -> tuple[Networks | None, list[Match]]:
     return (Networks.of(addresses) if len(addresses) >= _MANY else None), others
 
 
-def _fitting(matches: Sequence[Match], ether_type: int, direction: Direction) -> Iterator[Program]:
+def _fitting(matches: Sequence[Match], ether_type: int, direction: Direction, layout: Layout) -> Iterator[Program]:
     """One program if it fits, else as many as it takes."""
     try:
-        yield compile_rules([(match, True) for match in matches], ether_type, direction)
+        yield compile_rules([(match, True) for match in matches], ether_type, direction, layout)
     except TooLarge as error:
-        yield from _several(matches, ether_type, direction, error.instructions)
+        yield from _several(matches, ether_type, direction, layout, error.instructions)
 
 
-def _several(matches: Sequence[Match], ether_type: int, direction: Direction, instructions: int) -> Iterator[Program]:
+def _several(
+    matches: Sequence[Match], ether_type: int, direction: Direction, layout: Layout, instructions: int
+) -> Iterator[Program]:
     """The programs that a program of at least so many instructions is parted into."""
     if len(matches) > 1:
         middle = len(matches) // 2
@@ -103,7 +115,7 @@ def _several(matches: Sequence[Match], ether_type: int, direction: Direction, in
     else:
         parts = [(part,) for part in _cut(matches[0], ether_type, instructions // MAX_INSTRUCTIONS + 1)]
     for part in parts:
-        yield from _fitting(part, ether_type, direction)
+        yield from _fitting(part, ether_type, direction, layout)
 
 
 def _cut(match: Match, ether_type: int, parts: int) -> list[Match]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from pytest_k8s_netem.agent.dataplane import bpf, clsbpf, flower, names
+from pytest_k8s_netem.agent.dataplane.blocks import ETHERNET_FRAMES
 from pytest_k8s_netem.agent.dataplane.hooked import ByAddress, ByProgram, Hooked
 from pytest_k8s_netem.agent.dataplane.tc import GONE, HOOK_EGRESS, HOOK_INGRESS, Filter
 from pytest_k8s_netem.model.plan import Direction
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_k8s_netem.agent.dataplane.assembler import Program
+    from pytest_k8s_netem.agent.dataplane.blocks import Layout
     from pytest_k8s_netem.agent.dataplane.hooked import Part
     from pytest_k8s_netem.agent.dataplane.netlink import Netlink
     from pytest_k8s_netem.model.plan import Class
@@ -35,6 +37,7 @@ def install(
     classes: Sequence[Class],
     redirects: Mapping[str, int],
     *,
+    layout: Layout = ETHERNET_FRAMES,
     by_address: bool = False,
 ) -> Hooked:
     """Put a class list on a hook, first class first, before ours that are there; they take packets at once.
@@ -42,21 +45,24 @@ def install(
     The device needs a clsact.
 
     :param redirects: device index by class id; a class that is not in it is spared.
+    :param layout: of the device's frames.
     :param by_address: whether the kernel has flower, for sets of addresses that take several programs.
     :raises OSError: if the kernel refuses; none of these filters is then left.
     """
     compiled: list[tuple[str, Program | flower.Networks]] = []
     for entry in classes:
         compiled_by = bpf.compile_parts if by_address and entry.id in redirects else bpf.compile_matches
-        compiled += [(entry.id, part) for part in compiled_by(entry.matches, direction)]
-    base = _front(netlink, index, direction, len(compiled))
+        compiled += [(entry.id, part) for part in compiled_by(entry.matches, direction, layout)]
+    ranks = _ranks(compiled)
+    count = ranks[-1] + 1 if ranks else 0
+    base = _front(netlink, index, direction, count)
     while True:
         place = Filter(index, HOOKS[direction], base, 0, names.handle(), "bpf")
-        hooked = Hooked(netlink, list(_parts(compiled, place, direction, redirects)))
+        hooked = Hooked(netlink, list(_parts(compiled, ranks, place, direction, redirects)))
         try:
             hooked.add()
         except OSError:
-            free = _front(netlink, index, direction, len(compiled))
+            free = _front(netlink, index, direction, count)
             if free == base:
                 raise
             base = free  # another agent took that place since we looked
@@ -141,15 +147,28 @@ def _front(netlink: Netlink, index: int, direction: Direction, count: int) -> in
     return behind
 
 
+def _ranks(compiled: Sequence[tuple[str, Program | flower.Networks]]) -> list[int]:
+    """The priority of each, from 0: programs of one class and ether type share one, as asking another takes longer."""
+    ranks: list[int] = []
+    last = None
+    for class_id, part in compiled:
+        kind = None if isinstance(part, flower.Networks) else (class_id, part.ether_type)
+        apart = kind is None or kind != last
+        ranks.append(ranks[-1] + apart if ranks else 0)
+        last = kind
+    return ranks
+
+
 def _parts(
     compiled: Sequence[tuple[str, Program | flower.Networks]],
+    ranks: Sequence[int],
     first: Filter,
     direction: Direction,
     redirects: Mapping[str, int],
 ) -> Iterator[Part]:
-    """What is to be installed, one priority each."""
-    for priority, (class_id, part) in enumerate(compiled, first.priority):
-        place = replace(first, priority=priority, protocol=part.ether_type)
+    """What is to be installed, each with a handle of its own."""
+    for at, ((class_id, part), rank) in enumerate(zip(compiled, ranks, strict=True)):
+        place = replace(first, priority=first.priority + rank, protocol=part.ether_type, handle=first.handle + at)
         target = redirects.get(class_id, 0)
         if isinstance(part, flower.Networks):
             yield ByAddress(class_id, replace(place, handle=1, kind="flower"), part.pairs, direction, target)

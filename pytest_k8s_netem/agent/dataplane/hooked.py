@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class ByProgram:
     """A filter that takes what a program accepts.
 
-    :ivar place: where it is, with its handle. :ivar target: the device to redirect to; 0: its packets are spared.
+    :ivar place: where it is, with a handle that no other one has. :ivar target: the device to redirect to; 0: its
+        packets are spared.
     """
 
     class_id: str
@@ -48,15 +49,12 @@ class ByProgram:
         netlink.add_filters([replace(self.place, options=packed)])
 
     def read(self, listed: Mapping[int, Filter]) -> ClassObserved:
-        """As the kernel holds it, by what is listed of its priority; a spared class has no counter."""
-        entry = listed.get(self.place.priority)
-        if entry is None or entry.kind != "bpf":
+        """As the kernel holds it, by what is listed with its handle; a spared class has no counter."""
+        entry = listed.get(self.place.handle)
+        if entry is None or replace(entry, options=b"") != self.place:
             return ClassObserved()
         held = clsbpf.read(entry.options)
-        as_installed = entry.protocol == self.place.protocol and (held.code, held.target) == (
-            self.program.code,
-            self.target,
-        )
+        as_installed = (held.code, held.target) == (self.program.code, self.target)
         return ClassObserved(as_installed, held.counted.packets, held.counted.bytes)
 
     def remove(self, netlink: Netlink) -> None:
@@ -189,8 +187,8 @@ class Hooked:
             raise refused
 
     def _programs(self) -> dict[int, Filter]:
-        """The programs that are there, by priority."""
+        """What is there with a handle of ours."""
         places = [part.place for part in self._parts if isinstance(part, ByProgram)]
         listed = self._netlink.filters(places[0].index, places[0].parent) if places else []
         handles = {place.handle for place in places}
-        return {entry.priority: entry for entry in listed if entry.handle in handles}
+        return {entry.handle: entry for entry in listed if entry.handle in handles}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from pytest_k8s_netem.agent.dataplane import bpf, clsbpf, names, netem
 from pytest_k8s_netem.agent.dataplane.attributes import attribute, u32
+from pytest_k8s_netem.agent.dataplane.blocks import Layout
 from pytest_k8s_netem.agent.dataplane.removal import Removal
 from pytest_k8s_netem.agent.dataplane.tc import TC_H_ROOT
 
@@ -78,6 +79,7 @@ class Tree:
         self._netlink = netlink
         self._stages = stages
         self._now = now
+        self._layout = Layout.of(interface.mac)
         self._major = 0
         self.segmented = segmented
         self.placed: list[Placed] = []
@@ -170,7 +172,7 @@ class Tree:
         for entry in node.classes:
             follows = entry.stages[node.depth + 1 : node.depth + 2]
             band = bands[follows[0]] if follows else 1
-            for program in bpf.compile_matches(entry.matches, entry.direction):
+            for program in bpf.compile_matches(entry.matches, entry.direction, self._layout):
                 priority += 1
                 self._netlink.add_filter(
                     self.index,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_k8s_netem.agent.dataplane import pair, sockets
 from pytest_k8s_netem.agent.dataplane.assembler import TooLarge
+from pytest_k8s_netem.agent.dataplane.blocks import ETHERNET_FRAMES, Layout
 from pytest_k8s_netem.agent.dataplane.bpf import select
 from pytest_k8s_netem.agent.dataplane.removal import Endings, Removal
 from pytest_k8s_netem.errors import ImpairmentError
@@ -108,7 +109,7 @@ class UserspaceEngine:
         used = tuple(dict.fromkeys(name for entry in classes for name in entry.stages))
         chosen = {name: stages[name] for name in used}
         programs = _programs(classes, chosen)
-        if len(interface.mac) != len("00:00:00:00:00:00"):
+        if Layout.of(interface.mac) != ETHERNET_FRAMES:
             raise _refused(interface.name, "has no Ethernet header, which this engine needs", chosen)
         self.process = self.process or self._spares.take()  # makes its stages while the devices are made
         sink = UserspaceSink(self, next(self._numbers), tuple(classes), chosen)
