@@ -151,7 +151,7 @@ def test_fifty_pods_heal_together() -> None:
             for number in [owner.start("heal", target=f"pod-{at}") for at in range(len(spaces))]:
                 until(owner, number)
 
-        say(f"50 pods of one agent heal, devices and workers gone: {milliseconds(all_gone):.0f} ms")
+        say(f"50 pods of one agent heal, devices gone: {milliseconds(all_gone):.0f} ms")
     finally:
         agent.close()
         for space in spaces:
