@@ -566,7 +566,7 @@ class TestLife:
 
     def test_the_next_plan_gets_the_same_worker_without_anything_of_the_last(self, world):
         flow = Flow(world)
-        with world.impaired(Impairment(delay=200 * MILLISECOND), [(flow.match, ("stage",))]) as doomed:
+        with world.impaired(Impairment(delay=500 * MILLISECOND), [(flow.match, ("stage",))]) as doomed:
             worker = world.engine.process
             flow.send(10)
             while doomed.backlog() < 10:
