@@ -142,15 +142,14 @@ class Connection:
     ) -> bytes:
         import urllib3
 
+        from pytest_k8s_netem.api.again import Again
+
         headers = {"Accept": accept, "Content-Type": content_type, **self.headers()}
         content = None if body is None else json.dumps(body).encode()
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=REQUEST_SECONDS)
-        # A patch says what shall be, so it may be said twice: an API server that replaces a definition, or ends, closes
-        # connections without an answer.
-        again = urllib3.Retry(3, read=1, allowed_methods={*urllib3.Retry.DEFAULT_ALLOWED_METHODS, "PATCH"})
         try:
             answer = self._pools.request(
-                method, self._url(path, query), body=content, headers=headers, timeout=timeout, retries=again
+                method, self._url(path, query), body=content, headers=headers, timeout=timeout, retries=Again.usual()
             )
         except urllib3.exceptions.HTTPError as error:
             cause = getattr(error, "reason", None) or error

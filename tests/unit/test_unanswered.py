@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_k8s_netem.api import unanswered
+from pytest_k8s_netem.api.again import TIMES
 from pytest_k8s_netem.api.connection import Connection
 from pytest_k8s_netem.api.kubernetes import KubernetesApi
 from pytest_k8s_netem.api.protocol import TRAFFICPROFILES
@@ -22,13 +23,15 @@ from pytest_k8s_netem.run.identity import Identity
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    """Answers after it has closed so many connections; keeps what it was asked."""
+    """Answers after it has closed so many connections, and while it may; keeps what it was asked."""
 
     silent = 0
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
+        self.answers = threading.Event()
+        self.answers.set()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -37,7 +40,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(self.command)
-        if len(self.server.asked) <= self.server.silent:
+        in_vain = not self.server.answers.is_set()
+        self.server.answers.wait()
+        if in_vain or len(self.server.asked) <= self.server.silent:
             self.close_connection = True
             return
         body = json.dumps({"kind": "Status"}).encode()
@@ -74,14 +79,28 @@ def connection(server: _Server, tmp_path: Path) -> Connection:
     return Connection.from_kubeconfig(str(file))
 
 
+@pytest.mark.parametrize("silent", [1, TIMES])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_what_may_be_said_twice_is(method: str, server: _Server, connection: Connection) -> None:
-    server.silent = 1
+def test_what_may_be_said_twice_is(method: str, silent: int, server: _Server, connection: Connection) -> None:
+    server.silent = silent
     assert connection.request(method, "/it") == {"kind": "Status"}
+    assert server.asked == [method] * (silent + 1)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_who_lets_wait_in_vain_is_asked_once_more(
+    method: str, server: _Server, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_k8s_netem.api.connection.REQUEST_SECONDS", 0.05)
+    server.answers.clear()
+    with pytest.raises(ApiError) as caught:
+        connection.request(method, "/it")
+    server.answers.set()
+    assert (caught.value.status, caught.value.reason) == (0, UNANSWERED)
     assert server.asked == [method] * 2
 
 
-@pytest.mark.parametrize(("method", "times"), [("GET", 2), ("PATCH", 2), ("POST", 1)])
+@pytest.mark.parametrize(("method", "times"), [("GET", TIMES + 1), ("PATCH", TIMES + 1), ("POST", 1)])
 def test_who_never_answers_is_told(method: str, times: int, server: _Server, connection: Connection) -> None:
     """A creation is not repeated: it may have been heard, and who makes a second one is told that it is there."""
     server.silent = 9
