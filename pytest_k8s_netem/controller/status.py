@@ -138,7 +138,8 @@ class StatusWriter:
         except ApiError as error:
             if error.status != 404:
                 _log.warning("status of TrafficProfile %s: %s", name, error)
-                self._again.add(name)
+            # Also where it is not found: a definition that was replaced this moment may still have had no status.
+            self._again.add(name)
             return
         self._tell(name, written.status, status)
         written.status = status

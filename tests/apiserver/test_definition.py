@@ -207,4 +207,10 @@ def test_the_definition_of_k8s_netem_itself_is_upgraded(tmp_path: Path) -> None:
         assert said.items() <= kept["spec"]["parameters"]["netem"].items()
         assert parse(kept).egress, "the defaults that its own definition wrote into it mean nothing more"
         status = {"status": {"impairment": "delay"}}
-        lab.call(lab.api.patch(TRAFFICPROFILES, kept["metadata"]["name"], status, subresource="status"))
+
+        async def tell() -> None:
+            async for attempt in attempts(30, ApiError):  # the server may know the old one for a moment
+                with attempt:
+                    await lab.api.patch(TRAFFICPROFILES, kept["metadata"]["name"], status, subresource="status")
+
+        lab.call(tell())
