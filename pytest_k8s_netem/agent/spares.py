@@ -45,11 +45,13 @@ class Spares:
 
     def close(self) -> None:
         """End all of them, and wait until they are gone."""
-        left = [self._release(process) for process in tuple(self._idle)]
-        for process in left:
-            process.end()
-        for process in left:
-            process.wait()
+        from pytest_k8s_netem.agent.dataplane.removal import Endings
+
+        endings = Endings()
+        for process in tuple(self._idle):
+            self._release(process).end()
+            endings.add(process)
+        endings.wait()
 
     def _release(self, process: Process) -> Process:
         self._idle.pop(process).cancel()

@@ -99,8 +99,3 @@ class Process:
     def over(self) -> bool:
         """Whether the worker is gone."""
         return is_over(self.pid)
-
-    def wait(self) -> None:
-        """Wait until the worker that was ended is gone."""
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
